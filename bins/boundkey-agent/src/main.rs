@@ -1,0 +1,2 @@
+//! boundkey-agent
+fn main() {}

@@ -1,0 +1,2 @@
+//! boundkey-server
+fn main() {}

@@ -1,0 +1,2 @@
+//! boundkeyctl
+fn main() {}

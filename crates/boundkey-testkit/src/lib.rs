@@ -1,0 +1,1 @@
+//! What tests of several crates share: public vectors, the architecture test; later the simulated fleet.

@@ -1,0 +1,1 @@
+//! Runnable programs that embed the crates, one file each under `examples/`.
