@@ -1,10 +1,10 @@
 //! The agent's state: keys, pending attempt, join state; file and memory.
 #![allow(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod file;
 mod memory;
 mod state;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 
 pub use file::{FileKeystore, write_atomically};
 pub use memory::MemoryKeystore;

@@ -24,19 +24,34 @@ pub struct AgentState {
 }
 
 /// A private key inside the state: it signs, it is never handed out.
-pub struct HeldKey { key: PrivateKey }
+pub struct HeldKey {
+    key: PrivateKey,
+}
 impl HeldKey {
-    pub fn new(key: PrivateKey) -> Self { Self { key } }
-    pub fn public_key(&self) -> &PublicKey { self.key.public_key() }
-    pub fn duplicate(&self) -> Self { todo!() }
+    pub fn new(key: PrivateKey) -> Self {
+        Self { key }
+    }
+    pub fn public_key(&self) -> &PublicKey {
+        self.key.public_key()
+    }
+    pub fn duplicate(&self) -> Self {
+        todo!()
+    }
 }
 impl Signer for HeldKey {
-    fn public_key(&self) -> &PublicKey { self.key.public_key() }
-    fn sign_jws(&self, typ: &str, payload: &[u8]) -> Result<String, KeyFileError> { Signer::sign_jws(&self.key, typ, payload) }
+    fn public_key(&self) -> &PublicKey {
+        self.key.public_key()
+    }
+    fn sign_jws(&self, typ: &str, payload: &[u8]) -> Result<String, KeyFileError> {
+        Signer::sign_jws(&self.key, typ, payload)
+    }
 }
 
 /// A superseded (key, join state) pair.
-pub struct Superseded { pub key: HeldKey, pub join_state: Option<String> }
+pub struct Superseded {
+    pub key: HeldKey,
+    pub join_state: Option<String>,
+}
 
 /// Written before anything is sent; ended only by a stored result.
 pub struct PendingAttempt {
@@ -66,8 +81,12 @@ pub struct IdentityRecord {
 }
 
 impl AgentState {
-    pub fn to_json(&self) -> zeroize::Zeroizing<Vec<u8>> { todo!() }
-    pub fn from_json(text: &[u8]) -> Result<Self, StateFormatError> { todo!() }
+    pub fn to_json(&self) -> zeroize::Zeroizing<Vec<u8>> {
+        todo!()
+    }
+    pub fn from_json(text: &[u8]) -> Result<Self, StateFormatError> {
+        todo!()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,11 +1,13 @@
 //! A single-shot key-value store, and the typed records above it.
 #![allow(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod keys;
 mod memory;
 pub mod records;
 mod store;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 
 pub use memory::MemoryStore;
-pub use store::{Batch, Change, CommitError, Committed, Condition, Entry, Range, Revision, Store, StoreError, Watch, Write};
+pub use store::{
+    Batch, Change, CommitError, Committed, Condition, Entry, Range, Revision, Store, StoreError, Watch, Write,
+};

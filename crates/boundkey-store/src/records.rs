@@ -13,23 +13,47 @@ pub trait Record: Sized {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {kind} cannot be read: {cause}")]
-pub struct RecordError { pub kind: &'static str, pub cause: String }
+pub struct RecordError {
+    pub kind: &'static str,
+    pub cause: String,
+}
 
 /// A token as stored: the spec's secret is taken out of the token and sealed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRecord { pub uid: Uid, pub created_at: OffsetDateTime, pub token: Token, pub sealed_secret: Option<Sealed> }
+pub struct TokenRecord {
+    pub uid: Uid,
+    pub created_at: OffsetDateTime,
+    pub token: Token,
+    pub sealed_secret: Option<Sealed>,
+}
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnrolmentRecord { pub uid: Uid, pub enrolment: Enrolment }
+pub struct EnrolmentRecord {
+    pub uid: Uid,
+    pub enrolment: Enrolment,
+}
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceEntry { pub token: String, pub record: InstanceRecord }
+pub struct InstanceEntry {
+    pub token: String,
+    pub record: InstanceRecord,
+}
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BotRecord { pub bot: Bot, pub created_at: OffsetDateTime }
+pub struct BotRecord {
+    pub bot: Bot,
+    pub created_at: OffsetDateTime,
+}
 /// A lock by hand or an automatic one (`auto-<uid>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockRecord { pub target: LockTarget, pub lock: LockInForce, #[serde(with = "time::serde::rfc3339")] pub created_at: OffsetDateTime }
+pub struct LockRecord {
+    pub target: LockTarget,
+    pub lock: LockInForce,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
 /// All locks on one target.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LockIndex { pub locks: Vec<LockInForce> }
+pub struct LockIndex {
+    pub locks: Vec<LockInForce>,
+}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
     #[serde(with = "time::serde::rfc3339")]
@@ -49,8 +73,24 @@ pub struct EventRecord {
     pub count: u64,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuthorityRecord { pub kind: String, pub sealed_key: Sealed, pub certificate: Option<Sealed>, #[serde(with = "time::serde::rfc3339")] pub created_at: OffsetDateTime }
+pub struct AuthorityRecord {
+    pub kind: String,
+    pub sealed_key: Sealed,
+    pub certificate: Option<Sealed>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterRecord { pub cluster: String, pub master_fingerprint: String, #[serde(with = "time::serde::rfc3339")] pub created_at: OffsetDateTime }
+pub struct ClusterRecord {
+    pub cluster: String,
+    pub master_fingerprint: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokedRecord { #[serde(with = "time::serde::rfc3339")] pub revoked_at: OffsetDateTime, #[serde(with = "time::serde::rfc3339")] pub expires_at: OffsetDateTime }
+pub struct RevokedRecord {
+    #[serde(with = "time::serde::rfc3339")]
+    pub revoked_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+}
