@@ -20,3 +20,6 @@ pub use problem::{Problem, ProblemViolation};
 pub use server::{ProtoError, Received, receive_complete};
 pub use state::{open_state, seal_state};
 pub use transcript::{Transcript, result_digest};
+
+// The values of lifecycle that messages carry: clients need no other crate for them.
+pub use boundkey_lifecycle::{AttemptId, Identity, MachineFacts, Position};
