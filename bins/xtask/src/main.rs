@@ -1,2 +1,56 @@
-//! xtask
-fn main() {}
+//! `cargo xtask VERB`: the one place where people and CI find the project's longer jobs.
+#![expect(clippy::print_stdout, reason = "a task runner talks to people")]
+
+mod bench;
+mod check;
+mod packages;
+mod process;
+mod quickstart;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's jobs, for people and CI.
+
+Usage: cargo xtask VERB [OPTIONS]
+
+Verbs:
+  quickstart   Build, then show the main job end to end on this machine (server, token, agent, certificates, renewal)
+  test         Run every test, real components included (installs missing Debian packages when run as root)
+  check        Formatting, clippy and documentation, warnings denied
+  bench        Whole-process figures of the release binaries, as a table
+  help         This text
+
+Examples:
+  cargo xtask quickstart
+  cargo xtask quickstart --keep      # leave the directory and say where it is
+  cargo xtask test
+  cargo xtask test -- renew          # only tests whose name contains `renew`
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("quickstart") => quickstart::run(rest),
+        Some("test") => test::run(rest),
+        Some("check") => check::run(),
+        Some("bench") => bench::run(rest),
+        None | Some("help" | "-h" | "--help") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("xtask: `{other}` is not a verb\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The Debian packages that the tests with real components need.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{find, run};
+
+/// (program, package): present means the program is found.
+const NEEDED: &[(&str, &str)] =
+    &[("openssl", "openssl"), ("ssh-keygen", "openssh-client"), ("sshd", "openssh-server")];
+
+/// Installs what is missing when run as root; otherwise names it.
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    let root = std::process::Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    if !root || find("apt-get").is_none() {
+        bail!("packages are missing for the tests with real components; install them first: {by_hand}");
+    }
+    println!("xtask: installing {}", missing.join(", "));
+    run(Command::new("apt-get").args(["-o", "DPkg::Lock::Timeout=180", "-qq", "update"]))?;
+    run(Command::new("apt-get")
+        .args(["-o", "DPkg::Lock::Timeout=180", "-qq", "install", "-y", "--no-install-recommends"])
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}
