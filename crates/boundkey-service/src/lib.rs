@@ -1,1 +1,30 @@
-//! boundkey-service
+//! The server: join loop, issuing, audit, administration, HTTP. No arguments, no configuration files, no process.
+
+pub mod admin;
+mod audit;
+mod authorities;
+mod bootstrap;
+mod clock;
+mod config;
+mod context;
+mod entropy;
+mod http;
+mod loaded;
+mod refusal;
+mod sealing;
+mod service;
+mod stretch;
+
+pub use audit::{Entry, Events};
+pub use authorities::{Authorities, CA_KINDS, ca_kind_text};
+pub use bootstrap::{StartError, remembered_cluster};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{AutoLockRevokes, Lifetimes, Limits, ServiceConfig};
+pub use context::{CORRELATION_HEADER, RequestContext};
+pub use entropy::SystemEntropy;
+pub use http::PeerAddress;
+pub use loaded::{Loaded, put, unchanged};
+pub use refusal::Refusal;
+pub use sealing::{Slot, UnsealError};
+pub use service::{Parts, Service};
+pub use stretch::{InPlace, OnBlockingThreads, Stretch};

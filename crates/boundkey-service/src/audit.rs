@@ -1,0 +1,81 @@
+//! Audit events, written in the same commit as the change that they describe.
+
+use boundkey_lifecycle::Note;
+use boundkey_store::records::{EventRecord, Record};
+use boundkey_store::{Write, keys};
+use time::OffsetDateTime;
+
+use crate::RequestContext;
+
+/// What happened; time, actor, source and correlation id come from the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Stable, snake case: `registered`, `token_created`, ...
+    pub code: String,
+    /// The token's name, if one is concerned.
+    pub token: Option<String>,
+    /// A host id, bot instance id or administrator.
+    pub identity: Option<String>,
+    /// A sentence.
+    pub detail: String,
+    /// Particulars, in snake case, with `key=value` pairs where they have values.
+    pub notes: Vec<String>,
+    /// How often, for refusals that were counted together; else 0.
+    pub count: u64,
+}
+
+/// The events of one request, in order. Their writes go into the batch of the change.
+#[derive(Debug)]
+pub struct Events<'a> {
+    at: OffsetDateTime,
+    context: &'a RequestContext,
+    writes: Vec<Write>,
+}
+
+impl<'a> Events<'a> {
+    /// No events yet.
+    pub fn new(at: OffsetDateTime, context: &'a RequestContext) -> Self {
+        Self { at: crate::clock::to_micros(at), context, writes: Vec::new() }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, entry: Entry) {
+        let record = EventRecord {
+            at: self.at,
+            code: entry.code,
+            token: entry.token,
+            identity: entry.identity,
+            source: self.context.source.map(|s| s.to_string()),
+            correlation_id: self.context.correlation.clone(),
+            detail: entry.detail,
+            actor: self.context.actor.clone(),
+            notes: entry.notes,
+            count: entry.count,
+        };
+        // Several events of one request have one time and one correlation id: the number keeps their keys apart.
+        let id = format!("{}-{:03}", self.context.correlation, self.writes.len());
+        let micros = self.at.unix_timestamp_nanos() / 1000;
+        self.writes.push(Write::Put { key: keys::event(micros, &id), value: record.encode() });
+    }
+
+    /// The writes, for the batch of the change.
+    pub fn into_writes(self) -> Vec<Write> {
+        self.writes
+    }
+}
+
+/// A note of a verdict as text.
+pub(crate) fn note_text(note: &Note) -> String {
+    match note {
+        Note::RollbackHealed { from_sequence, to_sequence } => {
+            format!("rollback_healed from_sequence={from_sequence} to_sequence={to_sequence}")
+        }
+        Note::LockSuperseded { lock } => format!("lock_superseded lock={lock}"),
+        Note::Rotated => "rotated".to_owned(),
+        Note::RotationOverdue => "rotation_overdue".to_owned(),
+        Note::ByGrant => "by_grant".to_owned(),
+        Note::LeftShared => "left_shared".to_owned(),
+        Note::EnteredShared => "entered_shared".to_owned(),
+        Note::NewInstance => "new_instance".to_owned(),
+    }
+}

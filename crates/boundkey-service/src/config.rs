@@ -1,0 +1,129 @@
+//! What a service is configured with. The binary reads files and environment and hands this over, checked.
+
+use std::time::Duration;
+
+use boundkey_lifecycle::Policy;
+
+/// Everything that can be told to a service. `ServiceConfig::new` has the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// The cluster's name: in every challenge, certificate and state; fixed for good by the first start.
+    pub cluster: String,
+    /// `HOST:PORT` under which machines reach this server; in the server's certificate and in `install.sh`.
+    pub public_addrs: Vec<String>,
+    /// Where it listens, for `GET /v1/status` only.
+    pub listen: String,
+    /// The store's kind, for `GET /v1/status` only.
+    pub store_kind: String,
+    /// How long certificates live.
+    pub lifetimes: Lifetimes,
+    /// Renewal grace.
+    pub policy: Policy,
+    /// What an automatic lock revokes at once.
+    pub auto_lock_revokes: AutoLockRevokes,
+    /// Bounds on what strangers can make the server do.
+    pub limits: Limits,
+}
+
+impl ServiceConfig {
+    /// The defaults, for a cluster of this name.
+    pub fn new(cluster: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            public_addrs: Vec::new(),
+            listen: String::new(),
+            store_kind: "memory".to_owned(),
+            lifetimes: Lifetimes::default(),
+            policy: Policy::default(),
+            auto_lock_revokes: AutoLockRevokes::Bots,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Lifetimes of certificates: what is given when nothing is asked for, and the bounds of what may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A host's certificates, when the agent asks for no lifetime. Default 24 h.
+    pub host: Duration,
+    /// A bot's. Default 1 h.
+    pub bot: Duration,
+    /// The longest a host may ask for. Default 7 d.
+    pub host_max: Duration,
+    /// The longest a bot may ask for. Default 24 h.
+    pub bot_max: Duration,
+    /// The shortest anybody may ask for. Default 1 min.
+    pub min: Duration,
+    /// The server's own certificate. Default 30 d.
+    pub server: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            host: Duration::from_secs(24 * 3600),
+            bot: Duration::from_secs(3600),
+            host_max: Duration::from_secs(7 * 86_400),
+            bot_max: Duration::from_secs(24 * 3600),
+            min: Duration::from_secs(60),
+            server: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+impl Lifetimes {
+    /// The lifetime of a join's certificates: what was asked for, within the floor, the cap and the token's `max_ttl`.
+    /// The token's cap is the administrator's word and wins over the floor.
+    pub fn granted(&self, bot: bool, asked: Option<Duration>, max_ttl: Option<Duration>) -> Duration {
+        let (default, cap) = if bot { (self.bot, self.bot_max) } else { (self.host, self.host_max) };
+        let within = asked.unwrap_or(default).max(self.min).min(cap);
+        max_ttl.map_or(within, |cap| within.min(cap)).max(Duration::from_secs(1))
+    }
+}
+
+/// `lifecycle.auto_lock_revokes`: whose certificates an automatic lock revokes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoLockRevokes {
+    /// Nobody's: the lock stops joins alone.
+    None,
+    /// Bots' (the default): a reverted snapshot of a machine takes none of its services down.
+    Bots,
+    /// Everybody's.
+    All,
+}
+
+/// Bounds on what strangers can make the server do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Joins that are worked on at a time; over it 503 with Retry-After. Default 256.
+    pub concurrent_joins: usize,
+    /// TLS handshakes at a time; further connections wait. Default 256.
+    pub concurrent_handshakes: usize,
+    /// Open connections; further ones wait. Default 10,000.
+    pub connections: usize,
+    /// A handshake that takes longer is given up. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// A request's head, or its body, that takes longer is given up. Default 15 s.
+    pub read_timeout: Duration,
+    /// A request that is not answered in this time is answered 503. Default 60 s (long polls are exempt).
+    pub request_timeout: Duration,
+    /// Wrong secrets in a row that a (token, network) may present before it is delayed. Default 5.
+    pub wrong_secrets: u32,
+    /// How many (token, network) pairs the limiter and the table of refusals remember. Default 10,000.
+    pub table: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent_joins: 256,
+            concurrent_handshakes: 256,
+            connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(60),
+            wrong_secrets: 5,
+            table: 10_000,
+        }
+    }
+}

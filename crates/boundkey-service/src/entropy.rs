@@ -1,0 +1,21 @@
+//! Where random bytes come from.
+
+use boundkey_keys::Entropy;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// The operating system's randomness, by ring.
+#[derive(Debug, Clone, Default)]
+pub struct SystemEntropy(SystemRandom);
+
+impl SystemEntropy {
+    /// The operating system's randomness.
+    pub fn new() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, out: &mut [u8]) {
+        self.0.fill(out).expect("the operating system gives random bytes once it has booted");
+    }
+}

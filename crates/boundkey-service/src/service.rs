@@ -1,0 +1,123 @@
+//! The service: what every request needs, in one handle that is cheap to clone.
+
+use std::sync::Arc;
+
+use boundkey_keys::{Entropy, MasterKey};
+use boundkey_store::Store;
+use time::OffsetDateTime;
+
+use crate::authorities::Authorities;
+use crate::bootstrap::{StartError, open_cluster};
+use crate::clock::to_micros;
+use crate::{Clock, RequestContext, ServiceConfig, Stretch};
+
+/// What a service is made of. The caller chooses the store, the clock and the randomness.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The cluster's master key; lives outside the store.
+    pub master: MasterKey,
+    /// Checked configuration.
+    pub config: ServiceConfig,
+    /// Read once for a request.
+    pub clock: Arc<dyn Clock>,
+    /// Nonces, ids, secrets, keys.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where secrets are stretched.
+    pub stretch: Arc<dyn Stretch>,
+}
+
+/// A running service, without sockets. Cheap to clone; all clones are the same service.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    authorities: Authorities,
+    started_at: OffsetDateTime,
+}
+
+impl Service {
+    /// Opens the cluster in the store, or makes it if the store is empty.
+    ///
+    /// # Errors
+    /// The store belongs to another cluster or master key, is damaged, or does not answer.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let started_at = to_micros(parts.clock.now());
+        let authorities = open_cluster(
+            &*parts.store,
+            &parts.master,
+            &*parts.entropy,
+            &parts.config.cluster,
+            started_at,
+        )
+        .await?;
+        Ok(Self(Arc::new(Inner { parts, authorities, started_at })))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.0.parts.store
+    }
+
+    /// The master key.
+    pub fn master(&self) -> &MasterKey {
+        &self.0.parts.master
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ServiceConfig {
+        &self.0.parts.config
+    }
+
+    /// The cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.0.parts.config.cluster
+    }
+
+    /// The present time, in microseconds. Read it once for a request.
+    pub fn now(&self) -> OffsetDateTime {
+        to_micros(self.0.parts.clock.now())
+    }
+
+    /// Randomness.
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.0.parts.entropy
+    }
+
+    /// Where secrets are stretched.
+    pub fn stretch(&self) -> &dyn Stretch {
+        &*self.0.parts.stretch
+    }
+
+    /// The cluster's CAs.
+    pub fn authorities(&self) -> &Authorities {
+        &self.0.authorities
+    }
+
+    /// When this service was started.
+    pub fn started_at(&self) -> OffsetDateTime {
+        self.0.started_at
+    }
+
+    /// A context for work that no request asked for.
+    pub fn own_context(&self) -> RequestContext {
+        RequestContext::new(self.entropy(), None, "server")
+    }
+
+    /// What strangers may ask: joins, CA certificates, revocation lists, health. For the TLS port.
+    pub fn public_router(&self) -> axum::Router {
+        crate::http::public_router(self)
+    }
+
+    /// The public routes and all of administration, for whoever may reach it: the Unix socket.
+    pub fn admin_router(&self) -> axum::Router {
+        crate::http::admin_router(self)
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("cluster", &self.cluster()).finish_non_exhaustive()
+    }
+}
