@@ -27,7 +27,9 @@ pub enum StartError {
     )]
     BadClusterName(String),
     /// The store belongs to a cluster of another name.
-    #[error("this store belongs to the cluster `{stored}`, not to `{asked}`: a cluster keeps its name for good")]
+    #[error(
+        "this store belongs to the cluster `{stored}`, not to `{asked}`: a cluster keeps its name for good"
+    )]
     OtherCluster {
         /// The name in the store.
         stored: String,
@@ -69,7 +71,10 @@ pub enum StartError {
 ///
 /// # Errors
 /// The store does not answer, or the record is not readable.
-pub async fn remembered_cluster(store: &dyn Store, now: OffsetDateTime) -> Result<Option<String>, StartError> {
+pub async fn remembered_cluster(
+    store: &dyn Store,
+    now: OffsetDateTime,
+) -> Result<Option<String>, StartError> {
     let entries = store.get_many(&[keys::CLUSTER], now).await?;
     let cluster = Loaded::<ClusterRecord>::decode_opt(entries.first().and_then(Option::as_ref))?;
     Ok(cluster.map(|c| c.record.cluster))
@@ -96,7 +101,9 @@ pub(crate) async fn open_cluster(
             let (authorities, batch) = make(master, entropy, cluster, now)?;
             match store.commit(batch, now).await {
                 Ok(_) => return Ok(authorities),
-                Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown(_))) => last_conflict = Some(error),
+                Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown(_))) => {
+                    last_conflict = Some(error)
+                }
                 Err(error) => return Err(StartError::Commit(error)),
             }
             continue;
@@ -198,10 +205,11 @@ fn load(
         let place = keys::authority(ca_kind_text(kind));
         let Some(entry) = entry else { return Err(StartError::Incomplete(place)) };
         let record = AuthorityRecord::decode(&entry.value)?;
-        let der = master.open(place.as_bytes(), &record.sealed_key.0).map_err(|_| StartError::OtherMasterKey {
-            stored: cluster.master_fingerprint.clone(),
-            found: master.fingerprint(),
-        })?;
+        let der =
+            master.open(place.as_bytes(), &record.sealed_key.0).map_err(|_| StartError::OtherMasterKey {
+                stored: cluster.master_fingerprint.clone(),
+                found: master.fingerprint(),
+            })?;
         opened.push((place, AuthorityKey::from_pkcs8(&der)?, record.certificate));
     }
     let mut opened = opened.into_iter();

@@ -69,7 +69,9 @@ impl Refusal {
 
     /// 503 for what may pass.
     pub fn unavailable(cause: impl std::fmt::Display) -> Self {
-        Self::new(503, "unavailable", "the server's store does not answer; ask again").retry_after(1).because(cause)
+        Self::new(503, "unavailable", "the server's store does not answer; ask again")
+            .retry_after(1)
+            .because(cause)
     }
 }
 
@@ -96,10 +98,12 @@ impl From<RecordError> for Refusal {
 impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Conflict { .. } => {
-                Self::new(409, "conflict", "somebody else changed the same record at the same time; ask again")
-                    .because(error)
-            }
+            CommitError::Conflict { .. } => Self::new(
+                409,
+                "conflict",
+                "somebody else changed the same record at the same time; ask again",
+            )
+            .because(error),
             CommitError::Unknown(_) | CommitError::Store(_) => Self::unavailable(error),
         }
     }

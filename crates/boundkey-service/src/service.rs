@@ -44,14 +44,9 @@ impl Service {
     /// The store belongs to another cluster or master key, is damaged, or does not answer.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let started_at = to_micros(parts.clock.now());
-        let authorities = open_cluster(
-            &*parts.store,
-            &parts.master,
-            &*parts.entropy,
-            &parts.config.cluster,
-            started_at,
-        )
-        .await?;
+        let authorities =
+            open_cluster(&*parts.store, &parts.master, &*parts.entropy, &parts.config.cluster, started_at)
+                .await?;
         Ok(Self(Arc::new(Inner { parts, authorities, started_at })))
     }
 

@@ -104,4 +104,15 @@ macro_rules! skeleton {
         }
     )*};
 }
-skeleton!(TokenRecord, EnrolmentRecord, InstanceEntry, BotRecord, LockRecord, LockIndex, EventRecord, AuthorityRecord, ClusterRecord, RevokedRecord);
+skeleton!(
+    TokenRecord,
+    EnrolmentRecord,
+    InstanceEntry,
+    BotRecord,
+    LockRecord,
+    LockIndex,
+    EventRecord,
+    AuthorityRecord,
+    ClusterRecord,
+    RevokedRecord
+);

@@ -22,7 +22,8 @@ impl IntoResponse for Refusal {
 pub(super) fn problem_response(problem: &Problem) -> axum::response::Response {
     let body = serde_json::to_vec(problem).expect("a problem is texts and numbers");
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -27,7 +27,11 @@ pub(super) fn layered(router: Router, service: &Service, actor: &'static str) ->
     router
         .fallback(|| async { Refusal::new(404, "not_found", "no such path; see /v1/openapi.json") })
         .method_not_allowed_fallback(|| async {
-            Refusal::new(405, "method_not_allowed", "this path does not take this method; see /v1/openapi.json")
+            Refusal::new(
+                405,
+                "method_not_allowed",
+                "this path does not take this method; see /v1/openapi.json",
+            )
         })
         .layer(from_fn_with_state(Layer { service: service.clone(), actor }, around))
 }
@@ -73,15 +77,25 @@ fn bare(status: StatusCode, context: &RequestContext) -> Response {
         408 => ("request_timeout", "the request took too long to arrive"),
         413 => ("body_too_large", "the body is larger than this path takes"),
         415 => ("unsupported_media_type", "send JSON with `content-type: application/json`"),
-        500.. => ("internal", "the server cannot answer this; its log has the cause under the correlation id"),
-        _ => ("malformed_request", "the request is not of the form that this path takes; see /v1/openapi.json"),
+        500.. => {
+            ("internal", "the server cannot answer this; its log has the cause under the correlation id")
+        }
+        _ => {
+            ("malformed_request", "the request is not of the form that this path takes; see /v1/openapi.json")
+        }
     };
     let mut refusal = Refusal::new(status.as_u16(), code, detail);
     refusal.problem.correlation_id = Some(context.correlation.clone());
     refusal.into_response()
 }
 
-fn log(context: &RequestContext, method: &Method, route: &str, status: StatusCode, refusal: Option<&Refusal>) {
+fn log(
+    context: &RequestContext,
+    method: &Method,
+    route: &str,
+    status: StatusCode,
+    refusal: Option<&Refusal>,
+) {
     let status = status.as_u16();
     let id = context.correlation.as_str();
     let source = context.source.map(tracing::field::display);
