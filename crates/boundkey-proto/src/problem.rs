@@ -1,36 +1,180 @@
+use boundkey_lifecycle::Denial;
 use serde::{Deserialize, Serialize};
 
-/// RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
+/// A refusal: RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
+///
+/// Clients ignore members that they do not know, as the RFC demands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
+    /// `about:blank`: what it is, `code` says.
     #[serde(rename = "type", default = "about_blank")]
     pub kind: String,
+    /// The phrase of the HTTP status.
     pub title: String,
+    /// The HTTP status.
     pub status: u16,
-    /// Stable, snake case.
+    /// Stable, snake case; the whole list is in `docs/protocol.md`.
     pub code: String,
-    /// A human sentence: what to do next.
+    /// A human sentence: what was found and what to do next.
     pub detail: String,
-    /// Seconds.
+    /// Seconds, as in the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Also in the server's log and audit entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// Every fault of a resource that was applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<ProblemViolation>,
 }
+
+/// One fault of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemViolation {
+    /// Where: a field path such as `spec.roles`.
     pub path: String,
+    /// What was found there.
     pub found: String,
+    /// What is allowed there.
     pub allowed: String,
 }
+
 fn about_blank() -> String {
     "about:blank".to_owned()
 }
+
+/// What a client that proved nothing is told, whatever the cause: the same words for every token and every fault.
+const DENIED: &str = "the join was denied: check the token's name, the registration secret or key, and whether the \
+                      token is still valid; an administrator finds the cause in the audit log under the correlation id";
+
+/// Codes with a final-looking status after which a client simply begins again.
+const BEGIN_AGAIN: &[&str] = &["challenge_expired", "challenge_not_yet_valid"];
+
 impl Problem {
-    /// A final denial (4xx other than 408, 425, 429), or something to try again?
+    /// A problem with the title that belongs to its status.
+    pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: about_blank(),
+            title: title(status).to_owned(),
+            status,
+            code: code.to_owned(),
+            detail: detail.into(),
+            retry_after: None,
+            correlation_id: None,
+            violations: Vec::new(),
+        }
+    }
+
+    /// What a client is told of a denial: the true code if it proved something, else `denied` and always the same words.
+    pub fn denied(denial: &Denial) -> Self {
+        if denial.proven {
+            Self::new(403, denial.code.as_str(), denial.message.clone())
+        } else {
+            Self::new(403, "denied", DENIED)
+        }
+    }
+
+    /// 429 `too_many_requests`.
+    pub fn too_many_requests(retry_after_seconds: u64) -> Self {
+        let detail = "too many wrong proofs from this network for this token: try again later";
+        Self::new(429, "too_many_requests", detail).with_retry_after(retry_after_seconds)
+    }
+
+    /// 503 `overloaded`.
+    pub fn overloaded(retry_after_seconds: u64) -> Self {
+        let detail = "the server is busy: try again later";
+        Self::new(503, "overloaded", detail).with_retry_after(retry_after_seconds)
+    }
+
+    /// 503 `unavailable`: the store does not answer; whether a write happened may be unknown.
+    pub fn unavailable(retry_after_seconds: u64) -> Self {
+        let detail = "the server cannot reach its store: try again later, with the same attempt";
+        Self::new(503, "unavailable", detail).with_retry_after(retry_after_seconds)
+    }
+
+    /// 500 `internal`: a fault of the server; the cause is in its log only.
+    pub fn internal() -> Self {
+        Self::new(500, "internal", "the server failed: its log has the cause under the correlation id")
+    }
+
+    /// Sets the wait, in seconds.
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Sets the correlation id.
+    pub fn with_correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// A final denial (4xx other than 408, 425, 429 and an outlived challenge), or something to try again soon?
+    ///
+    /// Final or not, the attempt stays pending: it ends with a stored result only.
     pub fn is_final(&self) -> bool {
-        todo!()
+        (400..500).contains(&self.status)
+            && !matches!(self.status, 408 | 425 | 429)
+            && !BEGIN_AGAIN.contains(&self.code.as_str())
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        501..600 => "Server Error",
+        _ => "Bad Request",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_hundreds_are_final_except_those_that_time_cures() {
+        let expected = [
+            (400, "malformed_request", true),
+            (400, "challenge_invalid", true),
+            (400, "challenge_expired", false),
+            (400, "challenge_not_yet_valid", false),
+            (403, "denied", true),
+            (403, "locked", true),
+            (408, "x", false),
+            (413, "body_too_large", true),
+            (425, "x", false),
+            (429, "too_many_requests", false),
+            (500, "internal", false),
+            (503, "overloaded", false),
+        ];
+        for (status, code, is_final) in expected {
+            assert_eq!(Problem::new(status, code, "").is_final(), is_final, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_problem_reads_back_and_unknown_members_are_ignored() {
+        let problem = Problem::overloaded(7).with_correlation_id("c-1");
+        let text = serde_json::to_string(&problem).unwrap();
+        assert_eq!(
+            text,
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded","detail":"the server is busy: try again later","retry_after":7,"correlation_id":"c-1"}"#
+        );
+        assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
+        let extended = text.replace(r#""retry_after""#, r#""balance":30,"retry_after""#);
+        assert_eq!(serde_json::from_str::<Problem>(&extended).unwrap(), problem);
     }
 }
