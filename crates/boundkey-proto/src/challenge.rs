@@ -120,11 +120,12 @@ pub(crate) fn check_challenge(
     master: &MasterKey,
     now: OffsetDateTime,
 ) -> Result<ChallengeView, ChallengeFault> {
-    let payload = open_claims(text, CHALLENGE_TYP, Purpose::Challenge, master).map_err(|fault| match fault {
-        MacFault::Unreadable => ChallengeFault::NotAChallenge,
-        MacFault::UnknownEpoch => ChallengeFault::UnknownKey,
-        MacFault::BadTag => ChallengeFault::BadTag,
-    })?;
+    let payload =
+        open_claims(text, CHALLENGE_TYP, Purpose::Challenge, master).map_err(|fault| match fault {
+            MacFault::Unreadable => ChallengeFault::NotAChallenge,
+            MacFault::UnknownEpoch => ChallengeFault::UnknownKey,
+            MacFault::BadTag => ChallengeFault::BadTag,
+        })?;
     let claims: Claims = serde_json::from_slice(&payload).map_err(|_| ChallengeFault::NotAChallenge)?;
     let view = claims.view().ok_or(ChallengeFault::NotAChallenge)?;
     if view.cluster != cluster {
@@ -148,7 +149,12 @@ pub(crate) enum MacFault {
 }
 
 /// A compact JWS over these claims under the current epoch's key.
-pub(crate) fn seal_claims(claims: &impl Serialize, typ: &str, purpose: Purpose, master: &MasterKey) -> String {
+pub(crate) fn seal_claims(
+    claims: &impl Serialize,
+    typ: &str,
+    purpose: Purpose,
+    master: &MasterKey,
+) -> String {
     let epoch = master.current();
     let key = master.derive(purpose, epoch).expect("a master key derives its own current epoch");
     let payload = serde_json::to_vec(claims).expect("claims of strings and integers are always JSON");

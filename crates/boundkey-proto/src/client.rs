@@ -182,13 +182,17 @@ pub enum ClientError {
         reason: String,
     },
     /// A redirect or another status that the protocol does not use.
-    #[error("the server answered with HTTP {status}, which this protocol does not use; redirects are not followed")]
+    #[error(
+        "the server answered with HTTP {status}, which this protocol does not use; redirects are not followed"
+    )]
     UnexpectedStatus {
         /// The HTTP status.
         status: u16,
     },
     /// The server is too old or too new.
-    #[error("the server speaks protocol versions {offered:?}, this client {PROTOCOL_VERSION}: upgrade the older one")]
+    #[error(
+        "the server speaks protocol versions {offered:?}, this client {PROTOCOL_VERSION}: upgrade the older one"
+    )]
     NoCommonVersion {
         /// What the server offered.
         offered: Vec<u32>,

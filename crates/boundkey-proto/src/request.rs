@@ -57,7 +57,8 @@ impl Request {
 
     fn check_roles(&self) -> Result<(), ProtoError> {
         let count = self.roles.iter().count();
-        let distinct = self.roles.iter().enumerate().all(|(i, role)| !self.roles.iter().take(i).any(|r| r == role));
+        let distinct =
+            self.roles.iter().enumerate().all(|(i, role)| !self.roles.iter().take(i).any(|r| r == role));
         if count == 0 || count > MAX_ROLES || !distinct {
             return Err(malformed("roles", format!("{count} entries"), "1 to 8 roles, each once"));
         }
