@@ -1,102 +1,83 @@
-//! YAML or JSON text as a positioned tree; the one home of `serde_yaml`.
-#![allow(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
+//! YAML or JSON text as a positioned tree, and the reader that collects every violation in it.
+//!
+//! This crate is the one home of `serde_yaml`: no type of it appears in a public signature. It knows syntax, places
+//! and types, and nothing about what a document means: that is for the crates that read resources and configs. It
+//! opens no file, reads no clock and sends nothing anywhere.
+//!
+//! ```text
+//!   text --parse_yaml--> Document { Node tree, places on demand }
+//!        --parse_json-->     |
+//!                            v
+//!                         Fields  --text, integer, word, mapping, list, ...-->  checked values
+//!                            |
+//!                            v
+//!                         Faults  --into_violations-->  [Violation { path, place, found, allowed }]
+//! ```
+//!
+//! A reader asks for every key that it knows, as if nothing could go wrong, and looks at the faults once, at the end:
+//!
+//! ```
+//! use boundkey_document::{Faults, Fields, Violation, parse_yaml};
+//!
+//! struct Config { listen: String, workers: u32 }
+//!
+//! fn read(text: &str) -> Result<Config, Vec<Violation>> {
+//!     let documents = parse_yaml(text.as_bytes()).expect("the text is well formed");
+//!     let faults = Faults::new(&documents[0]);
+//!     let mut top = Fields::root(&faults);
+//!     let listen = top.required_text("listen");
+//!     let mut pool = top.section("pool");
+//!     let workers = pool.integer("workers", 1..=64);
+//!     pool.finish();
+//!     top.finish();
+//!     faults.finish(listen.map(|listen| Config { listen: listen.to_owned(), workers: workers.unwrap_or(4) }))
+//! }
+//!
+//! let config = read("listen: 127.0.0.1:3443\n").unwrap();
+//! assert_eq!((config.listen.as_str(), config.workers), ("127.0.0.1:3443", 4));
+//!
+//! let faults = read("listn: 127.0.0.1:3443\npool:\n  workers: many\n").err().unwrap();
+//! let shown: Vec<String> = faults.iter().map(|fault| fault.in_source("server.yaml").to_string()).collect();
+//! assert_eq!(shown, [
+//!     "server.yaml:1:1: listen: found nothing; allowed: text",
+//!     "server.yaml:1:1: listn: found an unknown field; allowed: listen, pool (did you mean `listen`?)",
+//!     "server.yaml:3:12: pool.workers: found `many`; allowed: a whole number from 1 to 64",
+//! ]);
+//! ```
+//!
+//! The chapter `docs/architecture.md` shows where the crate stands among the others.
 
-/// 1-based.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
+mod document;
+mod emit;
+mod error;
+mod fields;
+mod item;
+mod json;
+mod path;
+mod tree;
+mod values;
+mod violation;
+mod words;
+mod yaml;
 
-/// An untyped value. Mappings keep their order; duplicate keys were refused.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Node {
-    Null,
-    Bool(bool),
-    Integer(i128),
-    Float(f64),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
-}
+pub use document::{Document, Place};
+pub use emit::to_yaml;
+pub use error::{SyntaxError, SyntaxProblem};
+pub use fields::Fields;
+pub use item::Item;
+pub use json::parse_json;
+pub use path::Path;
+pub use tree::Node;
+pub use values::{format_duration, format_time, parse_duration, parse_time};
+pub use violation::{Faults, Violation, ViolationIn};
+pub use words::{either, nearest, quoted};
+pub use yaml::parse_yaml;
 
-/// One document of a file: its tree, and where each path in it stands.
-#[derive(Debug, Clone)]
-pub struct Document {
-    _todo: (),
-}
-impl Document {
-    pub fn root(&self) -> &Node {
-        todo!()
-    }
-    /// The place of a path (`spec.roles[1]`); of the nearest ancestor that exists. Lazy: a second pass over the text.
-    pub fn place(&self, path: &Path) -> Place {
-        todo!()
-    }
-    /// From a JSON value that has no text of its own (places are all 1:1).
-    pub fn from_json_value(value: &serde_json::Value) -> Self {
-        todo!()
-    }
-}
-
-/// A path in a document; Display as `spec.roles[1]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Path {
-    _todo: (),
-}
-impl Path {
-    pub fn root() -> Self {
-        todo!()
-    }
-    pub fn key(&self, key: &str) -> Self {
-        todo!()
-    }
-    pub fn index(&self, i: usize) -> Self {
-        todo!()
-    }
-}
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
-    }
-}
-
-/// A fault: where, what was found, what is allowed, and the nearest known word if there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    pub document: usize,
-    pub path: String,
-    pub place: Place,
-    pub found: String,
-    pub allowed: String,
-}
-
-/// Why a text is no document (syntax, size, encoding, duplicate key, ...): says `line N`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a document")]
-pub struct SyntaxError;
-
-/// Several YAML documents (or one JSON document, or a JSON array of them is NOT split); at most 256 KiB.
-pub fn parse_yaml(text: &[u8]) -> Result<Vec<Document>, SyntaxError> {
-    todo!()
-}
-/// Strict JSON (duplicate keys refused), at most `limit` bytes.
-pub fn parse_json(text: &[u8], limit: usize) -> Result<Document, SyntaxError> {
-    todo!()
-}
-/// YAML in the guide's style (keys in the order of the value's map, two spaces, lists not indented).
-pub fn to_yaml(value: &serde_json::Value) -> String {
-    todo!()
-}
-/// The known word nearest to a misspelt one, if it is near enough to suggest.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    todo!()
-}
-
-/// Reads a mapping by hand, collecting every violation (at most 50): the one way config and resources are checked.
-/// Typical use: `let mut m = Fields::new(&doc, &path, node, &mut faults); let name = m.text("name"); m.finish();`
-/// The implementer designs its methods: required/optional text, bool, integer in range, list of text, duration, time, nested
-/// mapping, `finish()` reporting unknown keys with the nearest known one.
-pub struct Fields {
-    _todo: (),
-}
+/// The longest YAML text that is read, in bytes. (The YAML scanner is slow on hostile input; see also the nesting limit.)
+pub const MAX_YAML_BYTES: usize = 256 * 1024;
+/// How deep lists and mappings may nest.
+pub const MAX_DEPTH: usize = 64;
+/// The longest single text, in bytes.
+pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// How many violations are reported of one file, at most.
+pub const MAX_VIOLATIONS: usize = 50;
