@@ -1,3 +1,0 @@
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LintError(pub String);

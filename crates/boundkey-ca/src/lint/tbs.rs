@@ -1,0 +1,254 @@
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use x509_parser::certificate::TbsCertificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Version;
+
+use super::{LintError, Lints, Window, hex};
+use crate::extension::{decode_result, decode_roles, result_oid, roles_oid};
+use crate::{LeafProfile, LeafRequest};
+
+const DIGITAL_SIGNATURE: u16 = 1;
+const KEY_CERT_SIGN_AND_CRL_SIGN: u16 = (1 << 5) | (1 << 6);
+
+/// What a leaf's bytes are held against.
+pub(crate) struct Issuer<'a> {
+    pub(crate) subject_der: &'a [u8],
+    pub(crate) key_id: &'a [u8],
+}
+
+/// The bytes about to be signed say what was asked for, and nothing else.
+pub(crate) fn leaf_tbs(tbs: &[u8], request: &LeafRequest<'_>, issuer: &Issuer<'_>) -> Result<(), LintError> {
+    let mut lints = Lints::default();
+    if let Some(tbs) = read(tbs, &mut lints) {
+        frame(&tbs, &request.serial, request.window(), request.public_key, &mut lints);
+        lints.require(
+            tbs.issuer.as_raw() == issuer.subject_der,
+            "certificate.issuer",
+            &tbs.issuer,
+            "the CA's subject, byte for byte",
+        );
+        only_common_name(&tbs, request.common_name, &mut lints);
+        leaf_extensions(&tbs, request, issuer, &mut lints);
+    }
+    lints.finish()
+}
+
+/// The bytes of a CA's own certificate about to be signed.
+pub(crate) fn authority_tbs(
+    tbs: &[u8],
+    serial: &[u8],
+    window: Window,
+    key: &boundkey_keys::PublicKey,
+    common_name: &str,
+) -> Result<(), LintError> {
+    let mut lints = Lints::default();
+    if let Some(tbs) = read(tbs, &mut lints) {
+        frame(&tbs, serial, window, key, &mut lints);
+        lints.require(
+            tbs.issuer.as_raw() == tbs.subject.as_raw(),
+            "certificate.issuer",
+            &tbs.issuer,
+            "the subject",
+        );
+        only_common_name(&tbs, common_name, &mut lints);
+        let mut seen = Extensions::of(&tbs, &mut lints);
+        seen.expect(true, &mut lints, "certificate.basic_constraints", |e| {
+            matches!(e, ParsedExtension::BasicConstraints(c) if c.ca && c.path_len_constraint == Some(0))
+        });
+        seen.expect(true, &mut lints, "certificate.key_usage", |e| {
+            matches!(e, ParsedExtension::KeyUsage(k) if k.flags == KEY_CERT_SIGN_AND_CRL_SIGN)
+        });
+        seen.expect(false, &mut lints, "certificate.subject_key_identifier", |e| {
+            matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20)
+        });
+        seen.nothing_else(&mut lints);
+    }
+    lints.finish()
+}
+
+fn read<'a>(tbs: &'a [u8], lints: &mut Lints) -> Option<TbsCertificate<'a>> {
+    match TbsCertificate::from_der(tbs) {
+        Ok(([], tbs)) => Some(tbs),
+        Ok((rest, _)) => {
+            lints.require(false, "certificate", format_args!("{} bytes after it", rest.len()), "none");
+            None
+        }
+        Err(error) => {
+            lints.require(false, "certificate", error, "readable DER");
+            None
+        }
+    }
+}
+
+fn frame(
+    tbs: &TbsCertificate<'_>,
+    serial: &[u8],
+    window: Window,
+    key: &boundkey_keys::PublicKey,
+    lints: &mut Lints,
+) {
+    lints.require(tbs.version == X509Version::V3, "certificate.version", tbs.version, "version 3");
+    let asked = serial.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &serial[first..]);
+    let raw = tbs.raw_serial();
+    lints.require(
+        tbs.serial.to_bytes_be() == asked && raw.len() <= 20 && raw.first().is_some_and(|byte| *byte < 0x80),
+        "certificate.serial",
+        hex(raw),
+        "the serial asked for, positive, of 20 bytes at most",
+    );
+    lints.require(
+        tbs.validity.not_before.timestamp() == window.not_before
+            && tbs.validity.not_after.timestamp() == window.not_after,
+        "certificate.validity",
+        format_args!("{} to {}", tbs.validity.not_before, tbs.validity.not_after),
+        "the window asked for",
+    );
+    lints.require(
+        key.to_spki_der().is_some_and(|spki| spki == tbs.subject_pki.raw),
+        "certificate.public_key",
+        hex(tbs.subject_pki.raw),
+        "the key asked for",
+    );
+    lints.require(
+        tbs.issuer_uid.is_none() && tbs.subject_uid.is_none(),
+        "certificate.unique_ids",
+        "an identifier",
+        "none",
+    );
+}
+
+fn only_common_name(tbs: &TbsCertificate<'_>, common_name: &str, lints: &mut Lints) {
+    let mut attributes = tbs.subject.iter_attributes();
+    let first = attributes.next().filter(|attribute| {
+        *attribute.attr_type() == x509_parser::oid_registry::OID_X509_COMMON_NAME
+            && attribute.as_str().is_ok_and(|text| text == common_name)
+    });
+    lints.require(
+        first.is_some() && attributes.next().is_none(),
+        "certificate.subject",
+        &tbs.subject,
+        "the common name asked for, alone",
+    );
+}
+
+fn leaf_extensions(tbs: &TbsCertificate<'_>, request: &LeafRequest<'_>, issuer: &Issuer<'_>, lints: &mut Lints) {
+    let mut seen = Extensions::of(tbs, lints);
+    seen.expect(false, lints, "certificate.authority_key_identifier", |e| {
+        matches!(e, ParsedExtension::AuthorityKeyIdentifier(id)
+            if id.key_identifier.as_ref().is_some_and(|id| id.0 == issuer.key_id))
+    });
+    seen.expect(false, lints, "certificate.subject_key_identifier", |e| {
+        matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20)
+    });
+    seen.expect(true, lints, "certificate.basic_constraints", |e| {
+        matches!(e, ParsedExtension::BasicConstraints(c) if !c.ca && c.path_len_constraint.is_none())
+    });
+    seen.expect(true, lints, "certificate.key_usage", |e| {
+        matches!(e, ParsedExtension::KeyUsage(k) if k.flags == DIGITAL_SIGNATURE)
+    });
+    let server = matches!(request.profile, LeafProfile::Server | LeafProfile::Host);
+    let client = request.profile != LeafProfile::Server;
+    seen.expect(false, lints, "certificate.extended_key_usage", |e| {
+        matches!(e, ParsedExtension::ExtendedKeyUsage(usage)
+            if usage.server_auth == server && usage.client_auth == client && !usage.any && !usage.code_signing
+                && !usage.email_protection && !usage.time_stamping && !usage.ocsp_signing && usage.other.is_empty())
+    });
+    let names = request.dns_names.len() + request.ip_addresses.len() + usize::from(request.spiffe_id.is_some());
+    if names > 0 {
+        seen.expect(false, lints, "certificate.subject_alternative_name", |e| {
+            matches!(e, ParsedExtension::SubjectAlternativeName(san) if same_names(&san.general_names, request))
+        });
+    }
+    if request.result_digest.is_some() {
+        seen.private(&result_oid(), lints, "certificate.result_digest", |value| {
+            decode_result(value) == request.result_digest
+        });
+    }
+    if !request.roles.is_empty() {
+        seen.private(&roles_oid(), lints, "certificate.roles", |value| {
+            decode_roles(value).is_some_and(|roles| roles == request.roles)
+        });
+    }
+    seen.nothing_else(lints);
+}
+
+fn same_names(found: &[GeneralName<'_>], request: &LeafRequest<'_>) -> bool {
+    let dns = request.dns_names.iter().map(|name| GeneralName::DNSName(name));
+    let octets: Vec<Vec<u8>> = request
+        .ip_addresses
+        .iter()
+        .map(|address| match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        })
+        .collect();
+    let ip = octets.iter().map(|octets| GeneralName::IPAddress(octets));
+    let uri = request.spiffe_id.map(GeneralName::URI);
+    dns.chain(ip).chain(uri).eq(found.iter().cloned())
+}
+
+/// The extensions not yet accounted for.
+struct Extensions<'a, 'b> {
+    left: Vec<&'b X509Extension<'a>>,
+}
+
+impl<'a, 'b> Extensions<'a, 'b> {
+    fn of(tbs: &'b TbsCertificate<'a>, lints: &mut Lints) -> Self {
+        let mut seen = HashSet::new();
+        for extension in tbs.extensions() {
+            lints.require(
+                seen.insert(extension.oid.clone()),
+                "certificate.extensions",
+                &extension.oid,
+                "each extension once",
+            );
+        }
+        Self { left: tbs.extensions().iter().collect() }
+    }
+
+    fn take(
+        &mut self,
+        critical: bool,
+        lints: &mut Lints,
+        field: &'static str,
+        is: impl Fn(&X509Extension<'_>) -> bool,
+    ) {
+        match self.left.iter().position(|extension| is(extension)) {
+            Some(index) => {
+                let extension = self.left.swap_remove(index);
+                let found = if extension.critical { "critical" } else { "not critical" };
+                lints.require(extension.critical == critical, field, found, "the criticality of the profile");
+            }
+            None => lints.require(false, field, "nothing that fits", "the value of the profile"),
+        }
+    }
+
+    fn expect(
+        &mut self,
+        critical: bool,
+        lints: &mut Lints,
+        field: &'static str,
+        is: impl Fn(&ParsedExtension<'_>) -> bool,
+    ) {
+        self.take(critical, lints, field, |extension| is(extension.parsed_extension()));
+    }
+
+    fn private(
+        &mut self,
+        oid: &x509_parser::asn1_rs::Oid<'_>,
+        lints: &mut Lints,
+        field: &'static str,
+        is: impl Fn(&[u8]) -> bool,
+    ) {
+        self.take(false, lints, field, |extension| extension.oid == *oid && is(extension.value));
+    }
+
+    fn nothing_else(self, lints: &mut Lints) {
+        for extension in self.left {
+            lints.require(false, "certificate.extensions", &extension.oid, "those of the profile");
+        }
+    }
+}
