@@ -65,8 +65,9 @@ impl X509Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let public_key = key.public_key().clone();
-        let signer =
-            LintedSigner::new(&key, |tbs| lint::authority_tbs(tbs, &serial, window, &public_key, common_name));
+        let signer = LintedSigner::new(&key, |tbs| {
+            lint::authority_tbs(tbs, &serial, window, &public_key, common_name)
+        });
         let certificate = params.self_signed(&signer).map_err(|error| signer.error(error))?.der().to_vec();
         Self::load(key, certificate)
     }

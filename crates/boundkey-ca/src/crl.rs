@@ -33,7 +33,12 @@ pub fn revocation_list(
             [] => false,
             [first, ..] => digits.len() + usize::from(*first >= 0x80) <= 20,
         };
-        lints.require(positive, format!("revoked[{index}].serial"), hex(serial), "a positive number of 20 bytes");
+        lints.require(
+            positive,
+            format!("revoked[{index}].serial"),
+            hex(serial),
+            "a positive number of 20 bytes",
+        );
         let at = at.unix_timestamp();
         lints.require(is_encodable(at), format!("revoked[{index}].time"), at, "the years 1970 to 9998");
         // By length first: shorter numbers are smaller.

@@ -35,9 +35,7 @@ pub(crate) fn decode_result(der: &[u8]) -> Option<[u8; 32]> {
 
 pub(crate) fn encode_roles(roles: &[&str]) -> Result<Vec<u8>, CaError> {
     let strings = roles.iter().map(|role| Utf8String::new(role));
-    Sequence::from_iter_to_der(strings)
-        .and_then(|sequence| sequence.to_der_vec())
-        .map_err(CaError::encoding)
+    Sequence::from_iter_to_der(strings).and_then(|sequence| sequence.to_der_vec()).map_err(CaError::encoding)
 }
 
 pub(crate) fn decode_roles(der: &[u8]) -> Option<Vec<String>> {

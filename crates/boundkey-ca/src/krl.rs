@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_format() {
-        let list = key_revocation_list(7, OffsetDateTime::UNIX_EPOCH, "c", &[(&key(), vec![9, 2, 9])]).unwrap();
+        let list =
+            key_revocation_list(7, OffsetDateTime::UNIX_EPOCH, "c", &[(&key(), vec![9, 2, 9])]).unwrap();
         let mut expected = b"SSHKRL\n\0\0\0\0\x01".to_vec();
         expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 7]);
         expected.extend_from_slice(&[0; 16]);
@@ -134,7 +135,10 @@ mod tests {
     #[test]
     fn a_ca_without_revoked_serials_adds_no_section() {
         let empty = key_revocation_list(1, OffsetDateTime::UNIX_EPOCH, "", &[]).unwrap();
-        assert_eq!(empty, key_revocation_list(1, OffsetDateTime::UNIX_EPOCH, "", &[(&key(), vec![])]).unwrap());
+        assert_eq!(
+            empty,
+            key_revocation_list(1, OffsetDateTime::UNIX_EPOCH, "", &[(&key(), vec![])]).unwrap()
+        );
         assert_eq!(empty.len(), 44);
     }
 

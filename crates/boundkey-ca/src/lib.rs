@@ -63,7 +63,5 @@ pub use krl::key_revocation_list;
 pub use lint::{LintError, Violation, common_name, is_dns_name, is_principal};
 pub use serial::{Serials, derive_serials};
 pub use server::ServerNames;
-pub use ssh::{
-    SshAuthority, SshOptions, SshPermission, SshProfile, SshRequest, SshView, inspect_ssh,
-};
+pub use ssh::{SshAuthority, SshOptions, SshPermission, SshProfile, SshRequest, SshView, inspect_ssh};
 pub use x509::{LeafProfile, LeafRequest};

@@ -105,8 +105,13 @@ mod tests {
     #[test]
     fn ports_and_brackets_are_not_part_of_a_name() {
         for (address, host) in [
-            ("a.example", "a.example"), ("a.example:443", "a.example"), ("10.0.0.1:1", "10.0.0.1"), ("::1", "::1"),
-            ("[::1]", "::1"), ("[::1]:443", "::1"), ("2001:db8::5", "2001:db8::5"),
+            ("a.example", "a.example"),
+            ("a.example:443", "a.example"),
+            ("10.0.0.1:1", "10.0.0.1"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("[::1]:443", "::1"),
+            ("2001:db8::5", "2001:db8::5"),
         ] {
             assert_eq!(host_of(address), host, "{address}");
         }
@@ -114,7 +119,8 @@ mod tests {
 
     #[test]
     fn repeats_and_unspecified_addresses_vanish() {
-        let names = ServerNames::new(["B.example:1", "b.example:2", "[::]:1", "0.0.0.0:1", "127.0.0.1:1"]).unwrap();
+        let names =
+            ServerNames::new(["B.example:1", "b.example:2", "[::]:1", "0.0.0.0:1", "127.0.0.1:1"]).unwrap();
         assert_eq!(names.dns_names(), ["b.example", "localhost"]);
         assert_eq!(names.ip_addresses(), [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
     }

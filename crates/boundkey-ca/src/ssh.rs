@@ -8,9 +8,9 @@ use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, Signature};
 use time::OffsetDateTime;
 
+use crate::CaError;
 use crate::key::AuthorityKey;
 use crate::lint::{self, Window};
-use crate::CaError;
 
 const DOCUMENT: &str = "OpenSSH certificate";
 

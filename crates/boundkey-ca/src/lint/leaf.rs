@@ -74,9 +74,16 @@ fn names(request: &LeafRequest<'_>, lints: &mut Lints) {
         );
     }
     let count = request.dns_names.len() + request.ip_addresses.len();
-    lints.require(count <= NAMES_LIMIT, "dns_names", format_args!("{count} names"), "256 names and addresses");
+    lints.require(
+        count <= NAMES_LIMIT,
+        "dns_names",
+        format_args!("{count} names"),
+        "256 names and addresses",
+    );
     match request.profile {
-        LeafProfile::Server => lints.require(count > 0, "dns_names", "nothing", "at least one name or address"),
+        LeafProfile::Server => {
+            lints.require(count > 0, "dns_names", "nothing", "at least one name or address")
+        }
         LeafProfile::Admin => lints.require(count == 0, "dns_names", format_args!("{count} names"), "none"),
         LeafProfile::Host | LeafProfile::Bot => {}
     }

@@ -56,9 +56,9 @@ pub(super) fn is_spiffe_id(id: &str, profile: LeafProfile) -> bool {
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     let domain = (1..=255).contains(&trust_domain.len())
-        && trust_domain.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)
-        });
+        && trust_domain
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte));
     let shape = match profile {
         LeafProfile::Host => matches!(path[..], ["host", _]),
         LeafProfile::Bot => matches!(path[..], ["bot", _, _]),
@@ -89,8 +89,25 @@ mod tests {
     fn wildcards_addresses_and_malformed_names_are_not() {
         let long = format!("{}.com", "a.".repeat(125));
         for name in [
-            "", "*", "*.example.com", "a*.example.com", "example.com.", "a..b", ".a", "-a.com", "a-.com", "a b",
-            "10.0.0.1", "1", "a.1", "ü.example", "a:1", "[::1]", "a\0b", &"x".repeat(64), &long,
+            "",
+            "*",
+            "*.example.com",
+            "a*.example.com",
+            "example.com.",
+            "a..b",
+            ".a",
+            "-a.com",
+            "a-.com",
+            "a b",
+            "10.0.0.1",
+            "1",
+            "a.1",
+            "ü.example",
+            "a:1",
+            "[::1]",
+            "a\0b",
+            &"x".repeat(64),
+            &long,
         ] {
             assert!(!is_dns_name(name), "{name:?}");
         }
@@ -117,8 +134,15 @@ mod tests {
         assert!(!is_spiffe_id(bot, LeafProfile::Host));
         assert!(!is_spiffe_id(host, LeafProfile::Server));
         for id in [
-            "https://example.com/host/a", "spiffe://Example.com/host/a", "spiffe:///host/a", "spiffe://e:1/host/a",
-            "spiffe://e/host/", "spiffe://e/host/..", "spiffe://e/host/a/", "spiffe://e/host/a?b", "spiffe://e",
+            "https://example.com/host/a",
+            "spiffe://Example.com/host/a",
+            "spiffe:///host/a",
+            "spiffe://e:1/host/a",
+            "spiffe://e/host/",
+            "spiffe://e/host/..",
+            "spiffe://e/host/a/",
+            "spiffe://e/host/a?b",
+            "spiffe://e",
             "spiffe://u@e/host/a",
         ] {
             assert!(!is_spiffe_id(id, LeafProfile::Host), "{id}");

@@ -98,9 +98,16 @@ pub(crate) fn ssh_result(
     let window = request.window();
     same(view.valid_after == window.not_before.unsigned_abs(), "valid_after", view.valid_after.to_string());
     same(view.valid_before == window.not_after.unsigned_abs(), "valid_before", view.valid_before.to_string());
-    same(view.critical_options == options.critical(), "critical_options", format!("{:?}", view.critical_options));
-    let mut extensions: Vec<_> =
-        options.permissions.iter().map(|permission| (permission.extension().to_owned(), String::new())).collect();
+    same(
+        view.critical_options == options.critical(),
+        "critical_options",
+        format!("{:?}", view.critical_options),
+    );
+    let mut extensions: Vec<_> = options
+        .permissions
+        .iter()
+        .map(|permission| (permission.extension().to_owned(), String::new()))
+        .collect();
     extensions.sort();
     same(view.extensions == extensions, "extensions", format!("{:?}", view.extensions));
     lints.finish()

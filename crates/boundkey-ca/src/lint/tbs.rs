@@ -55,15 +55,24 @@ pub(crate) fn authority_tbs(
         );
         only_common_name(&tbs, common_name, &mut lints);
         let mut seen = Extensions::of(&tbs, &mut lints);
-        seen.expect(true, &mut lints, "certificate.basic_constraints", |e| {
-            matches!(e, ParsedExtension::BasicConstraints(c) if c.ca && c.path_len_constraint == Some(0))
-        });
-        seen.expect(true, &mut lints, "certificate.key_usage", |e| {
-            matches!(e, ParsedExtension::KeyUsage(k) if k.flags == KEY_CERT_SIGN_AND_CRL_SIGN)
-        });
-        seen.expect(false, &mut lints, "certificate.subject_key_identifier", |e| {
-            matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20)
-        });
+        seen.expect(
+            true,
+            &mut lints,
+            "certificate.basic_constraints",
+            |e| matches!(e, ParsedExtension::BasicConstraints(c) if c.ca && c.path_len_constraint == Some(0)),
+        );
+        seen.expect(
+            true,
+            &mut lints,
+            "certificate.key_usage",
+            |e| matches!(e, ParsedExtension::KeyUsage(k) if k.flags == KEY_CERT_SIGN_AND_CRL_SIGN),
+        );
+        seen.expect(
+            false,
+            &mut lints,
+            "certificate.subject_key_identifier",
+            |e| matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20),
+        );
         seen.nothing_else(&mut lints);
     }
     lints.finish()
@@ -134,21 +143,35 @@ fn only_common_name(tbs: &TbsCertificate<'_>, common_name: &str, lints: &mut Lin
     );
 }
 
-fn leaf_extensions(tbs: &TbsCertificate<'_>, request: &LeafRequest<'_>, issuer: &Issuer<'_>, lints: &mut Lints) {
+fn leaf_extensions(
+    tbs: &TbsCertificate<'_>,
+    request: &LeafRequest<'_>,
+    issuer: &Issuer<'_>,
+    lints: &mut Lints,
+) {
     let mut seen = Extensions::of(tbs, lints);
     seen.expect(false, lints, "certificate.authority_key_identifier", |e| {
         matches!(e, ParsedExtension::AuthorityKeyIdentifier(id)
             if id.key_identifier.as_ref().is_some_and(|id| id.0 == issuer.key_id))
     });
-    seen.expect(false, lints, "certificate.subject_key_identifier", |e| {
-        matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20)
-    });
-    seen.expect(true, lints, "certificate.basic_constraints", |e| {
-        matches!(e, ParsedExtension::BasicConstraints(c) if !c.ca && c.path_len_constraint.is_none())
-    });
-    seen.expect(true, lints, "certificate.key_usage", |e| {
-        matches!(e, ParsedExtension::KeyUsage(k) if k.flags == DIGITAL_SIGNATURE)
-    });
+    seen.expect(
+        false,
+        lints,
+        "certificate.subject_key_identifier",
+        |e| matches!(e, ParsedExtension::SubjectKeyIdentifier(id) if id.0.len() == 20),
+    );
+    seen.expect(
+        true,
+        lints,
+        "certificate.basic_constraints",
+        |e| matches!(e, ParsedExtension::BasicConstraints(c) if !c.ca && c.path_len_constraint.is_none()),
+    );
+    seen.expect(
+        true,
+        lints,
+        "certificate.key_usage",
+        |e| matches!(e, ParsedExtension::KeyUsage(k) if k.flags == DIGITAL_SIGNATURE),
+    );
     let server = matches!(request.profile, LeafProfile::Server | LeafProfile::Host);
     let client = request.profile != LeafProfile::Server;
     seen.expect(false, lints, "certificate.extended_key_usage", |e| {
@@ -156,7 +179,8 @@ fn leaf_extensions(tbs: &TbsCertificate<'_>, request: &LeafRequest<'_>, issuer: 
             if usage.server_auth == server && usage.client_auth == client && !usage.any && !usage.code_signing
                 && !usage.email_protection && !usage.time_stamping && !usage.ocsp_signing && usage.other.is_empty())
     });
-    let names = request.dns_names.len() + request.ip_addresses.len() + usize::from(request.spiffe_id.is_some());
+    let names =
+        request.dns_names.len() + request.ip_addresses.len() + usize::from(request.spiffe_id.is_some());
     if names > 0 {
         seen.expect(false, lints, "certificate.subject_alternative_name", |e| {
             matches!(e, ParsedExtension::SubjectAlternativeName(san) if same_names(&san.general_names, request))
