@@ -1,1 +1,18 @@
-//! boundkey-client
+//! The machine's side.
+#![expect(dead_code, reason = "skeleton")]
+mod backoff;
+mod clock;
+mod der;
+mod machine;
+mod schedule;
+mod transport;
+mod trust;
+
+pub use backoff::{Backoff, FINAL_PAUSE, LONGEST_RETRY_AFTER, Setback};
+pub use clock::{Clock, SystemClock, SystemEntropy};
+pub use machine::{OtherMachine, check_machine, machine_facts, machine_hash};
+pub use schedule::{Deadline, wait_after_restart};
+pub use transport::{
+    AddressError, HttpsTransport, MAX_BODY, Reply, ServerAddress, Timeouts, Transport, TransportError,
+};
+pub use trust::{CaFileError, Channel, Pin, PinError, Source, Trust, TrustError};
