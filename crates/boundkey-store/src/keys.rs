@@ -1,44 +1,69 @@
 //! The one place that knows how keys are spelt.
+
+/// Prefix of all tokens.
 pub const TOKEN: &str = "token/";
+/// Prefix of all enrolments.
 pub const ENROLMENT: &str = "enrolment/";
+/// Prefix of all bots.
 pub const BOT: &str = "bot/";
+/// Prefix of all locks.
 pub const LOCK: &str = "lock/";
+/// Prefix of the audit log.
 pub const EVENT: &str = "event/";
+/// The cluster's name and the fingerprint of its master key.
+pub const CLUSTER: &str = "meta/cluster";
+
+/// A token, by its name.
 pub fn token(name: &str) -> String {
-    format!("token/{name}")
+    format!("{TOKEN}{name}")
 }
+
 /// By token name, so that the join path reads token and enrolment at once; removed with its token.
 pub fn enrolment(token: &str) -> String {
-    format!("enrolment/{token}")
+    format!("{ENROLMENT}{token}")
 }
+
+/// Prefix of all instances of a shared token, by its uid.
 pub fn instances(uid: &str) -> String {
     format!("instance/{uid}/")
 }
+
+/// One instance of a shared token.
 pub fn instance(uid: &str, id: &str) -> String {
     format!("instance/{uid}/{id}")
 }
+
+/// A bot, by its name.
 pub fn bot(name: &str) -> String {
-    format!("bot/{name}")
+    format!("{BOT}{name}")
 }
+
+/// A lock, by its id.
 pub fn lock(id: &str) -> String {
-    format!("lock/{id}")
+    format!("{LOCK}{id}")
 }
-/// `kind`: token, host, instance, bot. Holds every lock on that target (`LockIndex`); absence is a condition too.
+
+/// `kind`: token, host, instance, bot. Holds every lock on that target
+/// ([`LockIndex`](crate::records::LockIndex)); absence is a condition too.
 pub fn lock_of(kind: &str, id: &str) -> String {
     format!("lock-of/{kind}/{id}")
 }
+
 /// Sortable: microseconds since 1970 in 20 digits, then the correlation id.
 pub fn event(micros: i128, id: &str) -> String {
-    format!("event/{micros:020}-{id}")
+    format!("{EVENT}{micros:020}-{id}")
 }
+
+/// A revoked certificate, sorted by the second in which it expires.
 pub fn revoked(ca: &str, expires_unix: i64, serial: &str) -> String {
     format!("revoked/{ca}/{expires_unix:012}/{serial}")
 }
+
+/// The key of a certificate authority, by its kind.
 pub fn authority(kind: &str) -> String {
     format!("ca/{kind}")
 }
-/// The cluster's name and the fingerprint of its master key.
-pub const CLUSTER: &str = "meta/cluster";
+
 /// Secrets that were used by a token since removed: they never register again.
 pub fn used_secret(fingerprint: &str) -> String {
     format!("used-secret/{fingerprint}")
