@@ -23,6 +23,11 @@ impl<'d> Item<'d> {
         Self { faults, path, node }
     }
 
+    /// The document as one value: for readers that accept a list of resources.
+    pub fn root(faults: &Faults<'d>) -> Self {
+        Self::new(faults.clone(), Path::root(), faults.document().root())
+    }
+
     /// The value itself.
     pub fn node(&self) -> &'d Node {
         self.node

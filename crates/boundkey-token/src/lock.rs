@@ -1,30 +1,111 @@
-use crate::ResourceName;
+use std::collections::BTreeMap;
 
-/// `kind: lock` v2, set by hand. (Automatic locks carry more: `boundkey_lifecycle::LockInForce`.)
+use boundkey_document::{Fields, either, format_time};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::metadata::{self, Extent, Metadata};
+use crate::{ResourceName, name};
+
+/// `kind: lock` v2, set by hand. (Automatic locks carry more; they are the lifecycle's.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
+    /// `metadata.name`.
     pub name: ResourceName,
+    /// `metadata.revision` as the file gave it; never stored.
     pub revision: Option<String>,
+    /// `spec.target`.
     pub target: LockTarget,
+    /// `spec.message`: why, for people.
     pub message: Option<String>,
-    pub expires: Option<time::OffsetDateTime>,
+    /// `spec.expires`: in force until then.
+    pub expires: Option<OffsetDateTime>,
 }
 
 /// `spec.target {join_token|user|server_id|bot_instance_id}`: exactly one. serde: that object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum LockTarget {
+    /// Every join with this token.
     #[serde(rename = "join_token")]
     Token(String),
+    /// Every instance of this bot.
     #[serde(rename = "user")]
     Bot(String),
+    /// The host with this id.
     #[serde(rename = "server_id")]
     Host(String),
+    /// One instance of a bot.
     #[serde(rename = "bot_instance_id")]
     BotInstance(String),
 }
 
+type MakeTarget = fn(String) -> LockTarget;
+const TARGETS: [(&str, MakeTarget); 4] = [
+    ("join_token", LockTarget::Token),
+    ("user", LockTarget::Bot),
+    ("server_id", LockTarget::Host),
+    ("bot_instance_id", LockTarget::BotInstance),
+];
+const MAX_MESSAGE: usize = 1024;
+
 impl Lock {
-    pub fn to_json(&self) -> serde_json::Value {
-        todo!()
+    pub(crate) fn read(top: &mut Fields<'_>) -> Option<Self> {
+        let metadata = Metadata::read(top, Extent::NameOnly);
+        top.missing("spec", "a mapping with target, message, expires");
+        let mut spec = top.mapping("spec")?;
+        let target = read_target(&mut spec);
+        let message = spec.text("message").map(str::to_owned);
+        if let Some(message) = message.as_ref().filter(|message| message.len() > MAX_MESSAGE) {
+            spec.fault(
+                "message",
+                format!("a text of {} bytes", message.len()),
+                format!("at most {MAX_MESSAGE}"),
+            );
+        }
+        let expires = spec.time("expires");
+        spec.finish();
+        Some(Self { name: metadata.name?, revision: metadata.revision, target: target?, message, expires })
+    }
+
+    /// `kind`, `metadata`, `spec`, `version` as JSON: keys sorted, unset dropped.
+    pub fn to_json(&self) -> Value {
+        let mut spec = Map::new();
+        spec.insert("target".to_owned(), json!(self.target));
+        if let Some(message) = &self.message {
+            spec.insert("message".to_owned(), json!(message));
+        }
+        if let Some(expires) = self.expires {
+            spec.insert("expires".to_owned(), json!(format_time(expires)));
+        }
+        metadata::print("lock", "v2", &self.name, (&BTreeMap::new(), None, self.revision.as_deref()), spec)
+    }
+}
+
+fn read_target(spec: &mut Fields<'_>) -> Option<LockTarget> {
+    let allowed = || format!("exactly one of {}", either(TARGETS.map(|(key, _)| key)));
+    spec.missing("target", allowed());
+    let mut fields = spec.mapping("target")?;
+    let path = fields.path().clone();
+    let set: Vec<&str> = TARGETS.iter().map(|(key, _)| *key).filter(|key| fields.is_set(key)).collect();
+    let mut target = None;
+    for (key, make) in TARGETS {
+        target = fields
+            .parsed(key, name::ALLOWED, |text| {
+                text.parse::<ResourceName>().map(|name| make(String::from(name)))
+            })
+            .or(target);
+    }
+    let faults = fields.faults().clone();
+    fields.finish();
+    match set.as_slice() {
+        [_] => target,
+        [] => {
+            faults.report(&path, "nothing", allowed());
+            None
+        }
+        several => {
+            faults.report(&path, several.join(" and "), allowed());
+            None
+        }
     }
 }
