@@ -29,13 +29,21 @@ pub struct Entry {
 pub struct Events<'a> {
     at: OffsetDateTime,
     context: &'a RequestContext,
+    source: Option<String>,
     writes: Vec<Write>,
 }
 
 impl<'a> Events<'a> {
     /// No events yet.
     pub fn new(at: OffsetDateTime, context: &'a RequestContext) -> Self {
-        Self { at: crate::clock::to_micros(at), context, writes: Vec::new() }
+        Self { at: crate::clock::to_micros(at), context, source: context.source.map(|s| s.to_string()), writes: Vec::new() }
+    }
+
+    /// Another source than the request's: a whole network.
+    #[must_use]
+    pub fn seen_from(mut self, source: &str) -> Self {
+        self.source = Some(source.to_owned());
+        self
     }
 
     /// Adds an event.
@@ -45,7 +53,7 @@ impl<'a> Events<'a> {
             code: entry.code,
             token: entry.token,
             identity: entry.identity,
-            source: self.context.source.map(|s| s.to_string()),
+            source: self.source.clone(),
             correlation_id: self.context.correlation.clone(),
             detail: entry.detail,
             actor: self.context.actor.clone(),

@@ -9,8 +9,11 @@ mod config;
 mod context;
 mod entropy;
 mod http;
+pub mod join;
 mod loaded;
+pub mod locking;
 mod refusal;
+pub mod revocation;
 mod sealing;
 mod service;
 mod stretch;
@@ -28,3 +31,9 @@ pub use refusal::Refusal;
 pub use sealing::{Slot, UnsealError};
 pub use service::{Parts, Service};
 pub use stretch::{InPlace, OnBlockingThreads, Stretch};
+
+/// A time as it is shown in sentences, to the second.
+pub(crate) fn rfc3339(time: time::OffsetDateTime) -> String {
+    let time = time.replace_nanosecond(0).unwrap_or(time);
+    time.format(&time::format_description::well_known::Rfc3339).unwrap_or_else(|_| time.to_string())
+}

@@ -57,6 +57,11 @@ impl Refusal {
         self
     }
 
+    /// A message of the join protocol that is not understood.
+    pub(crate) fn from_proto(error: &boundkey_proto::ProtoError) -> Self {
+        Self::new(400, error.code(), error.to_string())
+    }
+
     /// 500 for what must not happen; the cause goes to the log alone.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self::new(

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::authorities::Authorities;
 use crate::bootstrap::{StartError, open_cluster};
 use crate::clock::to_micros;
+use crate::join::Joins;
 use crate::{Clock, RequestContext, ServiceConfig, Stretch};
 
 /// What a service is made of. The caller chooses the store, the clock and the randomness.
@@ -34,6 +35,7 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     parts: Parts,
     authorities: Authorities,
+    joins: Joins,
     started_at: OffsetDateTime,
 }
 
@@ -47,7 +49,8 @@ impl Service {
         let authorities =
             open_cluster(&*parts.store, &parts.master, &*parts.entropy, &parts.config.cluster, started_at)
                 .await?;
-        Ok(Self(Arc::new(Inner { parts, authorities, started_at })))
+        let joins = Joins::new(&parts.config.limits);
+        Ok(Self(Arc::new(Inner { parts, authorities, joins, started_at })))
     }
 
     /// The store.
@@ -88,6 +91,10 @@ impl Service {
     /// The cluster's CAs.
     pub fn authorities(&self) -> &Authorities {
         &self.0.authorities
+    }
+
+    pub(crate) fn joins(&self) -> &Joins {
+        &self.0.joins
     }
 
     /// When this service was started.

@@ -1,0 +1,188 @@
+//! Certificates of a join. Everything about them is fixed before the commit; signing follows it, and a retry signs
+//! the same bytes again.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use boundkey_ca::{CaError, LeafProfile, LeafRequest, Serials, SshProfile, SshRequest, derive_serials};
+use boundkey_keys::{Purpose, PublicKey, sha256};
+use boundkey_lifecycle::{Admission, CaKind, Identity, IssuedCertificate, Retry, StateClaims};
+use boundkey_proto::{Certificates, result_digest};
+use boundkey_token::{RequestedNames, RoleSet};
+use time::OffsetDateTime;
+
+use super::Joining;
+use crate::Refusal;
+use crate::bootstrap::BACK_DATED;
+use crate::context::hex;
+
+/// The certificates of one join, planned and not yet signed.
+pub(super) struct Planned {
+    serials: Serials,
+    with_ssh: bool,
+    identity: Identity,
+    sequence: u64,
+    names: RequestedNames,
+    roles: RoleSet,
+    issued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+}
+
+impl Planned {
+    pub(super) fn of_admission(joining: &Joining<'_>, admission: &Admission) -> Result<Self, Refusal> {
+        let window = (admission.issued_at, admission.certificates_expire_at);
+        Self::new(joining, &admission.claims, &admission.names, &admission.roles, window)
+    }
+
+    /// None: the result is provisional.
+    pub(super) fn of_retry(joining: &Joining<'_>, retry: &Retry) -> Result<Option<Self>, Refusal> {
+        retry
+            .certificates
+            .as_ref()
+            .map(|c| Self::new(joining, &retry.claims, &c.names, &retry.roles, (c.issued_at, c.expire_at)))
+            .transpose()
+    }
+
+    fn new(
+        joining: &Joining<'_>,
+        claims: &StateClaims,
+        names: &RequestedNames,
+        roles: &RoleSet,
+        (issued_at, expires_at): (OffsetDateTime, OffsetDateTime),
+    ) -> Result<Self, Refusal> {
+        let master = joining.service.master();
+        let key = master
+            .derive(Purpose::Serials, master.current())
+            .ok_or_else(|| Refusal::internal("the current epoch of the master key is retired"))?;
+        let request = &joining.received.request;
+        let serials = derive_serials(
+            &key,
+            &claims.uid.0,
+            claims.generation,
+            claims.identity.id(),
+            claims.sequence,
+            &request.attempt.0,
+            issued_at.unix_timestamp_nanos() / 1000,
+        );
+        Ok(Self {
+            serials,
+            with_ssh: request.ssh_key.is_some(),
+            identity: claims.identity.clone(),
+            sequence: claims.sequence,
+            names: names.clone(),
+            roles: roles.clone(),
+            issued_at,
+            expires_at,
+        })
+    }
+
+    fn is_bot(&self) -> bool {
+        matches!(self.identity, Identity::BotInstance(_))
+    }
+
+    /// What the commit records, so that it can be revoked.
+    pub(super) fn to_record(&self) -> Vec<IssuedCertificate> {
+        let (x509, ssh) =
+            if self.is_bot() { (CaKind::Bot, CaKind::SshUser) } else { (CaKind::Host, CaKind::SshHost) };
+        let expires_at = self.expires_at;
+        let mut issued = vec![IssuedCertificate { ca: x509, serial: hex(&self.serials.x509), expires_at }];
+        if self.with_ssh {
+            issued.push(IssuedCertificate { ca: ssh, serial: format!("{:016x}", self.serials.ssh), expires_at });
+        }
+        issued
+    }
+
+    /// Hosts renew at 40 to 60 % of the lifetime, spread by identity and sequence; bots at a third.
+    pub(super) fn renew_in(&self, now: OffsetDateTime) -> Duration {
+        let lifetime = (self.expires_at - self.issued_at).max(time::Duration::ZERO);
+        let share = if self.is_bot() {
+            1.0 / 3.0
+        } else {
+            let hash = sha256(&[b"boundkey renew in", self.identity.id().as_bytes(), &self.sequence.to_be_bytes()]);
+            0.4 + 0.2 * f64::from(u16::from_be_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
+        };
+        let due = self.issued_at + lifetime * share;
+        Duration::try_from(due - now).unwrap_or_default().max(Duration::from_secs(1))
+    }
+
+    pub(super) fn sign(
+        &self,
+        joining: &Joining<'_>,
+        join_state: &str,
+        bound_key: &PublicKey,
+    ) -> Result<Certificates, CaError> {
+        let request = &joining.received.request;
+        let authorities = joining.service.authorities();
+        let (authority, profile) =
+            if self.is_bot() { (&authorities.bot, LeafProfile::Bot) } else { (&authorities.host, LeafProfile::Host) };
+        let (common_name, spiffe_id) = self.subject(joining);
+        let roles: Vec<&str> = self.roles.iter().map(boundkey_token::Role::as_str).collect();
+        let leaf = authority.sign_leaf(&LeafRequest {
+            profile,
+            public_key: &request.tls_key,
+            common_name: &common_name,
+            dns_names: &self.names.dns_names,
+            ip_addresses: &self.names.ip_addresses,
+            spiffe_id: Some(&spiffe_id),
+            roles: &roles,
+            serial: self.serials.x509,
+            not_before: self.issued_at - BACK_DATED,
+            not_after: self.expires_at,
+            result_digest: Some(result_digest(join_state, bound_key.thumbprint(), request.attempt)),
+        })?;
+        let ssh = match &request.ssh_key {
+            Some(key) => Some(self.sign_ssh(joining, key)?),
+            None => None,
+        };
+        let x509_chain = vec![STANDARD.encode(leaf), STANDARD.encode(authority.certificate_der())];
+        Ok(Certificates { x509_chain, ssh })
+    }
+
+    fn subject(&self, joining: &Joining<'_>) -> (String, String) {
+        let cluster = joining.service.cluster();
+        match &self.identity {
+            Identity::Host(id) => (id.clone(), format!("spiffe://{cluster}/host/{id}")),
+            Identity::BotInstance(id) => {
+                let spec = joining.snapshot.token.as_ref().and_then(|t| t.token.spec.bot_name.as_ref());
+                let bot = spec.map_or("", |name| name.as_str());
+                (id.clone(), format!("spiffe://{cluster}/bot/{bot}/{id}"))
+            }
+        }
+    }
+
+    fn sign_ssh(&self, joining: &Joining<'_>, key: &PublicKey) -> Result<String, CaError> {
+        let authorities = joining.service.authorities();
+        let (authority, profile) = if self.is_bot() {
+            (&authorities.ssh_user, SshProfile::User)
+        } else {
+            (&authorities.ssh_host, SshProfile::Host)
+        };
+        let roles: Vec<&str> = self.roles.iter().map(boundkey_token::Role::as_str).collect();
+        let key_id = format!(
+            "token={} instance={} roles={}",
+            joining.received.request.token,
+            self.identity.id(),
+            roles.join(",")
+        );
+        authority.sign(&SshRequest {
+            profile,
+            public_key: key,
+            key_id: &key_id,
+            principals: &self.principals(),
+            serial: self.serials.ssh,
+            nonce: self.serials.ssh_nonce,
+            not_before: self.issued_at - BACK_DATED,
+            not_after: self.expires_at,
+        })
+    }
+
+    /// A host is known by its names and addresses, a bot by its logins.
+    fn principals(&self) -> Vec<String> {
+        if self.is_bot() || !self.names.principals.is_empty() {
+            return self.names.principals.clone();
+        }
+        let addresses = self.names.ip_addresses.iter().map(ToString::to_string);
+        self.names.dns_names.iter().cloned().chain(addresses).collect()
+    }
+}

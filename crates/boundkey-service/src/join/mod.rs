@@ -1,0 +1,247 @@
+//! The join loop: read, decide, commit, sign. No HTTP and no runtime: a simulation may drive it on a `MemoryStore`.
+//!
+//! ```text
+//!  body -> receive -> read (one consistent read of all that the decision depends on)
+//!                       |            ^
+//!                       v            | conflict: read and decide again, at most 8 times
+//!                    decide -> commit (conditional on every revision that was read)
+//!                                |
+//!                                v
+//!                     sign (serials were fixed by the commit) -> answer
+//! ```
+
+mod commit;
+mod issue;
+mod limiter;
+mod read;
+mod refusals;
+mod secret;
+
+use std::time::Duration;
+
+use boundkey_lifecycle::{Denial, Input, JoinKind, Verdict, decide};
+use boundkey_proto::{BeginAnswer, JoinAnswer, JoinKindName, JoinResult, PROTOCOL_VERSION, Received, seal_state};
+use boundkey_store::CommitError;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+
+use crate::{Limits, Refusal, RequestContext, Service};
+use read::Snapshot;
+pub use refusals::flush_refusals;
+
+/// How often a join that lost a race is decided anew before the client is asked to come again.
+const ATTEMPTS: usize = 8;
+
+/// What all joins of a service share; everything in it is bounded and may be lost at any time.
+pub(crate) struct Joins {
+    permits: Semaphore,
+    limiter: limiter::Limiter,
+    refusals: refusals::Refusals,
+    derived: secret::DerivedKeys,
+}
+
+impl Joins {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            permits: Semaphore::new(limits.concurrent_joins.max(1)),
+            limiter: limiter::Limiter::new(limits.wrong_secrets, limits.table),
+            refusals: refusals::Refusals::new(limits.table),
+            derived: secret::DerivedKeys::default(),
+        }
+    }
+}
+
+/// The answer to `POST /v1/join/begin`: a fresh challenge. Reads no store and keeps nothing.
+pub fn begin(service: &Service, now: OffsetDateTime) -> BeginAnswer {
+    BeginAnswer { challenge: challenge(service, None, now), versions: vec![PROTOCOL_VERSION] }
+}
+
+fn challenge(service: &Service, position: Option<boundkey_lifecycle::Position>, now: OffsetDateTime) -> String {
+    let mut nonce = [0; 32];
+    service.entropy().fill(&mut nonce);
+    boundkey_proto::issue_challenge(service.cluster(), service.master(), nonce, position, now)
+}
+
+/// A refused join: the problem to answer, and how long the answer is to be held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// Wrong secrets in a row are answered late; everything else at once. Whoever has sockets does the waiting.
+    pub hold: Duration,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, hold: Duration::ZERO }
+    }
+}
+
+/// The answer to `POST /v1/join/complete`.
+///
+/// # Errors
+/// The join is refused, the message is malformed, the store does not answer, or too many joins run at a time.
+pub async fn complete(
+    service: &Service,
+    body: &[u8],
+    context: &RequestContext,
+    now: OffsetDateTime,
+) -> Result<JoinAnswer, Refused> {
+    let joins = service.joins();
+    let _permit = joins.permits.try_acquire().map_err(|_| {
+        Refusal::new(503, "overloaded", "the server works on as many joins as it may; ask again").retry_after(1)
+    })?;
+    let received = boundkey_proto::receive_complete(body, service.cluster(), service.master(), now)
+        .map_err(|error| Refusal::from_proto(&error))?;
+    for _ in 0..ATTEMPTS {
+        match one_round(service, &received, context, now).await {
+            Ok(answer) => return Ok(answer),
+            Err(Lost::Race(key)) => tracing::debug!(correlation_id = %context.correlation, %key, "decided anew"),
+            Err(Lost::Refused(refused)) => return Err(*refused),
+        }
+    }
+    Err(Refusal::new(503, "busy", "this token's records change too fast; ask again").retry_after(1).into())
+}
+
+/// Why a round gave no answer.
+enum Lost {
+    /// A record that was read had changed when the decision was to be written.
+    Race(String),
+    Refused(Box<Refused>),
+}
+
+impl From<Refusal> for Lost {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal.into()))
+    }
+}
+
+async fn one_round(
+    service: &Service,
+    received: &Received,
+    context: &RequestContext,
+    now: OffsetDateTime,
+) -> Result<JoinAnswer, Lost> {
+    let snapshot = Snapshot::read(service, received, now).await?;
+    let secret = secret::evidence(service, received, &snapshot, now).await?;
+    let evidence = received.evidence(secret);
+    let locks = snapshot.locks();
+    let verdict = decide(&Input {
+        cluster: service.cluster(),
+        token: snapshot.token.as_ref().map(|t| (t.uid, &t.token)),
+        enrolment: &snapshot.enrolment,
+        instance: snapshot.instance.as_ref().map(|i| &i.record),
+        bot: snapshot.bot.as_ref().map(|b| &b.bot),
+        evidence: &evidence,
+        locks: &locks,
+        fresh: &snapshot.fresh,
+        lifetime: snapshot.lifetime,
+        policy: &service.config().policy,
+        now,
+    });
+    let joining = Joining { service, received, snapshot: &snapshot, context, now };
+    match verdict {
+        Verdict::Admit(mut admission) => {
+            let planned = issue::Planned::of_admission(&joining, &admission)?;
+            admission.record_issued(planned.to_record());
+            joining.commit(commit::admission(&joining, &admission).await?).await?;
+            service.joins().refusals.forget_confirms(snapshot.uid);
+            let kind = match admission.kind {
+                JoinKind::Register => JoinKindName::Registered,
+                JoinKind::Renew => JoinKindName::Renewed,
+                JoinKind::Recover => JoinKindName::Recovered,
+            };
+            tracing::info!(
+                correlation_id = %context.correlation, token = %received.request.token, ?kind,
+                identity = admission.identity.id(), sequence = admission.claims.sequence, "joined"
+            );
+            Ok(joining.result(kind, &admission.claims, &admission.bound_key, Some(&planned))?)
+        }
+        Verdict::Retry(retry) => {
+            let planned = issue::Planned::of_retry(&joining, &retry)?;
+            Ok(joining.result(JoinKindName::Retried, &retry.claims, &retry.bound_key, planned.as_ref())?)
+        }
+        Verdict::RotationRequired(_) => Ok(JoinAnswer::RotationRequired {}),
+        Verdict::Confirm(confirm) => {
+            joining.count_confirm(&confirm);
+            Ok(JoinAnswer::Confirm { challenge: challenge(service, Some(confirm.position), now) })
+        }
+        Verdict::Deny(denial) => Err(joining.refuse(*denial, secret).await?),
+    }
+}
+
+/// One round of one join, with all that it read.
+pub(crate) struct Joining<'a> {
+    service: &'a Service,
+    received: &'a Received,
+    snapshot: &'a Snapshot,
+    context: &'a RequestContext,
+    now: OffsetDateTime,
+}
+
+impl Joining<'_> {
+    async fn commit(&self, batch: boundkey_store::Batch) -> Result<(), Lost> {
+        match self.service.store().commit(batch, self.now).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { key }) => Err(Lost::Race(key)),
+            // It may have happened: the client comes again with the same attempt, and rule 4 answers.
+            Err(error) => Err(Refusal::unavailable(error).into()),
+        }
+    }
+
+    fn result(
+        &self,
+        kind: JoinKindName,
+        claims: &boundkey_lifecycle::StateClaims,
+        bound_key: &boundkey_keys::PublicKey,
+        planned: Option<&issue::Planned>,
+    ) -> Result<JoinAnswer, Refusal> {
+        let join_state = seal_state(claims, self.service.cluster(), self.service.master());
+        let certificates = planned
+            .map(|planned| planned.sign(self, &join_state, bound_key))
+            .transpose()
+            .map_err(Refusal::internal)?;
+        Ok(JoinAnswer::Admitted(Box::new(JoinResult {
+            kind,
+            attempt: self.received.request.attempt,
+            join_state,
+            bound_key: bound_key.clone(),
+            identity: claims.identity.clone(),
+            certificates,
+            ca_bundle: self.service.authorities().bundle().clone(),
+            renew_in_seconds: planned.map_or(0, |planned| planned.renew_in(self.now).as_secs()),
+            server_time: self.now,
+        })))
+    }
+
+    /// A denial of somebody who proved something is an event of its own, committed with the lock that it may set.
+    /// One of a stranger is counted, and takes the same path through the answer.
+    async fn refuse(&self, denial: Denial, secret: boundkey_lifecycle::SecretEvidence) -> Result<Lost, Lost> {
+        let code = denial.code;
+        let told = if denial.proven { code.as_str() } else { boundkey_lifecycle::Code::Denied.as_str() };
+        tracing::info!(
+            correlation_id = %self.context.correlation, token = %self.received.request.token,
+            cause = code.as_str(), proven = denial.proven, event = denial.event.code.as_str(), "join refused"
+        );
+        let mut hold = Duration::ZERO;
+        if denial.proven {
+            self.commit(commit::denial(self, &denial).await?).await?;
+        } else {
+            self.count_refusal(&denial);
+            if secret == boundkey_lifecycle::SecretEvidence::Wrong {
+                hold = self.service.joins().limiter.wrong(
+                    self.received.request.token.as_str(),
+                    self.context.source,
+                    self.now,
+                );
+            }
+        }
+        let detail = if denial.proven { denial.message } else { DENIED.to_owned() };
+        let refusal = Refusal::new(403, told, detail).because(code.as_str());
+        Ok(Lost::Refused(Box::new(Refused { refusal, hold })))
+    }
+}
+
+/// What whoever proved nothing is told, whatever the cause.
+const DENIED: &str = "the join is denied; the server's audit log has the cause under the correlation id. \
+                      Check the token's name, its expiry, and that this machine holds the bound key or the right registration secret";

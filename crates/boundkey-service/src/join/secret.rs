@@ -1,0 +1,127 @@
+//! What the registration secret is worth: the proof key is sealed in the enrolment, and derived at most once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use boundkey_keys::{Purpose, Secret, hmac_sha256, sha256};
+use boundkey_lifecycle::{Sealed, SecretEvidence};
+use boundkey_proto::Received;
+use boundkey_store::keys;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::read::Snapshot;
+use crate::context::hex;
+use crate::{Refusal, Service, Slot};
+
+/// Proof keys of secrets whose enrolment holds none yet, by the hash of what the token holds sealed.
+#[derive(Default)]
+pub(super) struct DerivedKeys(Mutex<HashMap<[u8; 32], Zeroizing<[u8; 32]>>>);
+
+/// Beyond this many the table starts anew.
+const DERIVED_KEPT: usize = 1024;
+
+impl DerivedKeys {
+    fn find(&self, id: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn keep(&self, id: [u8; 32], key: &Zeroizing<[u8; 32]>) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.len() >= DERIVED_KEPT {
+            table.clear();
+        }
+        table.insert(id, key.clone());
+    }
+}
+
+pub(super) async fn evidence(
+    service: &Service,
+    received: &Received,
+    snapshot: &Snapshot,
+    now: OffsetDateTime,
+) -> Result<SecretEvidence, Refusal> {
+    if received.secret_proof.is_none() {
+        return Ok(SecretEvidence::NotPresented);
+    }
+    let name = received.request.token.as_str();
+    // Where there is no secret the proof is compared all the same, with a key that nobody can know.
+    let key = match proof_key(service, name, snapshot).await? {
+        Some(key) => key,
+        None => unknowable(service),
+    };
+    if !received.secret_matches(&key) {
+        return Ok(SecretEvidence::Wrong);
+    }
+    if snapshot.enrolment.secret.used || used_by_a_removed_token(service, name, snapshot, now).await? {
+        return Ok(SecretEvidence::ProvenAlreadyUsed);
+    }
+    Ok(SecretEvidence::Proven)
+}
+
+fn unknowable(service: &Service) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    service.entropy().fill(key.as_mut());
+    key
+}
+
+/// The proof key of the secret in force, or of the one that was used.
+async fn proof_key(
+    service: &Service,
+    name: &str,
+    snapshot: &Snapshot,
+) -> Result<Option<Zeroizing<[u8; 32]>>, Refusal> {
+    let record = &snapshot.enrolment.secret;
+    if let Some(sealed) = &record.proof_key {
+        let plain = service.open(Slot::ProofKey(name), sealed).map_err(Refusal::internal)?;
+        let key: [u8; 32] =
+            plain.as_slice().try_into().map_err(|_| Refusal::internal("a sealed proof key is not of 32 bytes"))?;
+        return Ok(Some(Zeroizing::new(key)));
+    }
+    let Some((slot, sealed)) = secret_in_force(name, snapshot) else { return Ok(None) };
+    let id = sha256(&[name.as_bytes(), &[0], &sealed.0]);
+    if let Some(key) = service.joins().derived.find(&id) {
+        return Ok(Some(key));
+    }
+    let secret = service.open_secret(slot, sealed).map_err(Refusal::internal)?;
+    let key = service.stretch().proof_key(secret, service.cluster(), name).await;
+    service.joins().derived.keep(id, &key);
+    Ok(Some(key))
+}
+
+/// The spec's secret, unless `reset` voided it; else the generated one.
+fn secret_in_force<'a>(name: &'a str, snapshot: &'a Snapshot) -> Option<(Slot<'a>, &'a Sealed)> {
+    let record = &snapshot.enrolment.secret;
+    let of_spec = snapshot.token.as_ref().and_then(|t| t.sealed_secret.as_ref()).filter(|_| !record.spec_void);
+    match (of_spec, &record.generated) {
+        (Some(sealed), _) => Some((Slot::TokenSecret(name), sealed)),
+        (None, Some(sealed)) => Some((Slot::GeneratedSecret(name), sealed)),
+        (None, None) => None,
+    }
+}
+
+/// A secret that registered a machine, and whose token was removed since, stays used.
+async fn used_by_a_removed_token(
+    service: &Service,
+    name: &str,
+    snapshot: &Snapshot,
+    now: OffsetDateTime,
+) -> Result<bool, Refusal> {
+    let Some((slot, sealed)) = secret_in_force(name, snapshot) else { return Ok(false) };
+    let secret = service.open_secret(slot, sealed).map_err(Refusal::internal)?;
+    let key = keys::used_secret(&service.secret_fingerprint(&secret));
+    let found = service.store().get_many(&[&key], now).await?;
+    Ok(found.first().is_some_and(Option::is_some))
+}
+
+impl Service {
+    /// By which `used-secret/FINGERPRINT` knows a secret that was used by a token since removed. Keyed, so that the
+    /// store alone does not let anybody guess secrets.
+    pub fn secret_fingerprint(&self, secret: &Secret) -> String {
+        let master = self.master();
+        let key = master
+            .derive(Purpose::SecretFingerprint, master.current())
+            .expect("the current epoch of a keyring is never retired");
+        hex(&hmac_sha256(key.as_bytes(), secret.expose().as_bytes()))
+    }
+}
