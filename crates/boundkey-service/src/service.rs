@@ -1,15 +1,17 @@
 //! The service: what every request needs, in one handle that is cheap to clone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use boundkey_keys::{Entropy, MasterKey};
 use boundkey_store::Store;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::authorities::Authorities;
 use crate::bootstrap::{StartError, open_cluster};
 use crate::clock::to_micros;
 use crate::join::Joins;
+use crate::lists::ListCache;
 use crate::{Clock, RequestContext, ServiceConfig, Stretch};
 
 /// What a service is made of. The caller chooses the store, the clock and the randomness.
@@ -36,6 +38,9 @@ struct Inner {
     parts: Parts,
     authorities: Authorities,
     joins: Joins,
+    lists: ListCache,
+    served_pins: Mutex<Vec<String>>,
+    stopping: watch::Sender<bool>,
     started_at: OffsetDateTime,
 }
 
@@ -50,7 +55,15 @@ impl Service {
             open_cluster(&*parts.store, &parts.master, &*parts.entropy, &parts.config.cluster, started_at)
                 .await?;
         let joins = Joins::new(&parts.config.limits);
-        Ok(Self(Arc::new(Inner { parts, authorities, joins, started_at })))
+        Ok(Self(Arc::new(Inner {
+            parts,
+            authorities,
+            joins,
+            lists: ListCache::default(),
+            served_pins: Mutex::default(),
+            stopping: watch::Sender::new(false),
+            started_at,
+        })))
     }
 
     /// The store.
@@ -100,6 +113,32 @@ impl Service {
     /// When this service was started.
     pub fn started_at(&self) -> OffsetDateTime {
         self.0.started_at
+    }
+
+    pub(crate) fn list_cache(&self) -> &ListCache {
+        &self.0.lists
+    }
+
+    /// What agents may pin: the tls CA, and the root of a certificate that replaces the server's own.
+    pub fn ca_pins(&self) -> Vec<String> {
+        let mut pins = self.authorities().pins();
+        pins.extend(self.0.served_pins.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        pins
+    }
+
+    /// Pins of a certificate that replaces the server's own.
+    pub(crate) fn set_served_pins(&self, pins: Vec<String>) {
+        *self.0.served_pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
+    }
+
+    /// Becomes true when the server stops: whoever waits for something then answers with what it has.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.subscribe()
+    }
+
+    /// Tells whoever waits to end.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
     }
 
     /// A context for work that no request asked for.

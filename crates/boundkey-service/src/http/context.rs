@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Refused, problem_response};
 use crate::context::CORRELATION_HEADER;
@@ -33,6 +34,7 @@ pub(super) fn layered(router: Router, service: &Service, actor: &'static str) ->
                 "this path does not take this method; see /v1/openapi.json",
             )
         })
+        .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(Layer { service: service.clone(), actor }, around))
 }
 
@@ -42,7 +44,11 @@ async fn around(State(layer): State<Layer>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned());
     request.extensions_mut().insert(context.clone());
-    let response = next.run(request).await;
+    let patience = layer.service.config().limits.request_timeout;
+    let response = match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::unavailable("the request took too long").into_response(),
+    };
     finish(response, &context, &method, path.as_deref().unwrap_or("(no route)"))
 }
 

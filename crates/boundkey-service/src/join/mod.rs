@@ -38,7 +38,11 @@ pub(crate) struct Joins {
     limiter: limiter::Limiter,
     refusals: refusals::Refusals,
     derived: secret::DerivedKeys,
+    held: Semaphore,
 }
+
+/// So many answers to wrong secrets are held back at a time; more go out at once.
+const HELD: usize = 256;
 
 impl Joins {
     pub(crate) fn new(limits: &Limits) -> Self {
@@ -47,6 +51,14 @@ impl Joins {
             limiter: limiter::Limiter::new(limits.wrong_secrets, limits.table),
             refusals: refusals::Refusals::new(limits.table),
             derived: secret::DerivedKeys::default(),
+            held: Semaphore::new(HELD),
+        }
+    }
+
+    /// Waits, unless too many wait already.
+    pub(crate) async fn hold(&self, time: Duration) {
+        if let Ok(_permit) = self.held.try_acquire() {
+            tokio::time::sleep(time).await;
         }
     }
 }

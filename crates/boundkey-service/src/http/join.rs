@@ -1,0 +1,53 @@
+//! `POST /v1/join/*`: bodies in, answers out; the work is in `crate::join`.
+
+use axum::Json;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use boundkey_proto::BeginAnswer;
+
+use super::PUBLIC_BODY;
+use crate::{Refusal, RequestContext, Service, join};
+
+pub(super) async fn begin(State(service): State<Service>, body: Body) -> Result<Json<BeginAnswer>, Refusal> {
+    let body = read(&service, body).await?;
+    boundkey_proto::receive_begin(&body).map_err(|error| Refusal::from_proto(&error))?;
+    Ok(Json(join::begin(&service, service.now())))
+}
+
+pub(super) async fn complete(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    body: Body,
+) -> Response {
+    let body = match read(&service, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match join::complete(&service, &body, &context, service.now()).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(refused) => {
+            if !refused.hold.is_zero() {
+                service.joins().hold(refused.hold).await;
+            }
+            refused.refusal.into_response()
+        }
+    }
+}
+
+/// The whole body, within its limit and in time.
+async fn read(service: &Service, body: Body) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(service.config().limits.read_timeout, to_bytes(body, PUBLIC_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            use std::error::Error as _;
+            let too_large = error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            Err(if too_large {
+                Refusal::new(413, "body_too_large", "the body is larger than 65536 bytes")
+            } else {
+                Refusal::new(400, "malformed_request", "the body did not arrive whole").because(error)
+            })
+        }
+        Err(_) => Err(Refusal::new(408, "request_timeout", "the body took too long to arrive")),
+    }
+}
