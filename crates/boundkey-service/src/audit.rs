@@ -36,7 +36,12 @@ pub struct Events<'a> {
 impl<'a> Events<'a> {
     /// No events yet.
     pub fn new(at: OffsetDateTime, context: &'a RequestContext) -> Self {
-        Self { at: crate::clock::to_micros(at), context, source: context.source.map(|s| s.to_string()), writes: Vec::new() }
+        Self {
+            at: crate::clock::to_micros(at),
+            context,
+            source: context.source.map(|s| s.to_string()),
+            writes: Vec::new(),
+        }
     }
 
     /// Another source than the request's: a whole network.

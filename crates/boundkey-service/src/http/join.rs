@@ -41,7 +41,8 @@ async fn read(service: &Service, body: Body) -> Result<Bytes, Refusal> {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             use std::error::Error as _;
-            let too_large = error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            let too_large =
+                error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
             Err(if too_large {
                 Refusal::new(413, "body_too_large", "the body is larger than 65536 bytes")
             } else {

@@ -44,7 +44,10 @@ pub(super) async fn all_crls(State(service): State<Service>) -> Result<Response,
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], text).into_response())
 }
 
-pub(super) async fn crl(State(service): State<Service>, Path(kind): Path<String>) -> Result<Response, Refusal> {
+pub(super) async fn crl(
+    State(service): State<Service>,
+    Path(kind): Path<String>,
+) -> Result<Response, Refusal> {
     let kind = read_kind(&kind, &[CaKind::Host, CaKind::Bot])?;
     let lists = service.revocation_lists().await?;
     Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], lists.crl(kind).to_vec()).into_response())
@@ -67,7 +70,8 @@ pub(super) async fn ready(State(service): State<Service>) -> Result<&'static str
 }
 
 pub(super) async fn install_script(State(service): State<Service>) -> Response {
-    let server = service.config().public_addrs.first().cloned().unwrap_or_else(|| service.config().listen.clone());
+    let server =
+        service.config().public_addrs.first().cloned().unwrap_or_else(|| service.config().listen.clone());
     let script = include_str!("install.sh")
         .replace("@CLUSTER@", service.cluster())
         .replace("@SERVER@", &server)

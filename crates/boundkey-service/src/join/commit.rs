@@ -1,6 +1,8 @@
 //! What a verdict writes: one batch, conditional on everything that the decision depended on.
 
-use boundkey_lifecycle::{Admission, Denial, Event, LockInForce, LockOrigin, NewLock, Verb, Write, apply_verb};
+use boundkey_lifecycle::{
+    Admission, Denial, Event, LockInForce, LockOrigin, NewLock, Verb, Write, apply_verb,
+};
 use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockRecord};
 use boundkey_store::{Batch, keys};
 use boundkey_token::LockTarget;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boundkey_ca::{CaError, LeafProfile, LeafRequest, Serials, SshProfile, SshRequest, derive_serials};
-use boundkey_keys::{Purpose, PublicKey, sha256};
+use boundkey_keys::{PublicKey, Purpose, sha256};
 use boundkey_lifecycle::{Admission, CaKind, Identity, IssuedCertificate, Retry, StateClaims};
 use boundkey_proto::{Certificates, result_digest};
 use boundkey_token::{RequestedNames, RoleSet};
@@ -88,7 +88,11 @@ impl Planned {
         let expires_at = self.expires_at;
         let mut issued = vec![IssuedCertificate { ca: x509, serial: hex(&self.serials.x509), expires_at }];
         if self.with_ssh {
-            issued.push(IssuedCertificate { ca: ssh, serial: format!("{:016x}", self.serials.ssh), expires_at });
+            issued.push(IssuedCertificate {
+                ca: ssh,
+                serial: format!("{:016x}", self.serials.ssh),
+                expires_at,
+            });
         }
         issued
     }
@@ -99,7 +103,8 @@ impl Planned {
         let share = if self.is_bot() {
             1.0 / 3.0
         } else {
-            let hash = sha256(&[b"boundkey renew in", self.identity.id().as_bytes(), &self.sequence.to_be_bytes()]);
+            let hash =
+                sha256(&[b"boundkey renew in", self.identity.id().as_bytes(), &self.sequence.to_be_bytes()]);
             0.4 + 0.2 * f64::from(u16::from_be_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
         };
         let due = self.issued_at + lifetime * share;
@@ -114,8 +119,11 @@ impl Planned {
     ) -> Result<Certificates, CaError> {
         let request = &joining.received.request;
         let authorities = joining.service.authorities();
-        let (authority, profile) =
-            if self.is_bot() { (&authorities.bot, LeafProfile::Bot) } else { (&authorities.host, LeafProfile::Host) };
+        let (authority, profile) = if self.is_bot() {
+            (&authorities.bot, LeafProfile::Bot)
+        } else {
+            (&authorities.host, LeafProfile::Host)
+        };
         let (common_name, spiffe_id) = self.subject(joining);
         let roles: Vec<&str> = self.roles.iter().map(boundkey_token::Role::as_str).collect();
         let leaf = authority.sign_leaf(&LeafRequest {

@@ -20,7 +20,9 @@ mod secret;
 use std::time::Duration;
 
 use boundkey_lifecycle::{Denial, Input, JoinKind, Verdict, decide};
-use boundkey_proto::{BeginAnswer, JoinAnswer, JoinKindName, JoinResult, PROTOCOL_VERSION, Received, seal_state};
+use boundkey_proto::{
+    BeginAnswer, JoinAnswer, JoinKindName, JoinResult, PROTOCOL_VERSION, Received, seal_state,
+};
 use boundkey_store::CommitError;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -68,7 +70,11 @@ pub fn begin(service: &Service, now: OffsetDateTime) -> BeginAnswer {
     BeginAnswer { challenge: challenge(service, None, now), versions: vec![PROTOCOL_VERSION] }
 }
 
-fn challenge(service: &Service, position: Option<boundkey_lifecycle::Position>, now: OffsetDateTime) -> String {
+fn challenge(
+    service: &Service,
+    position: Option<boundkey_lifecycle::Position>,
+    now: OffsetDateTime,
+) -> String {
     let mut nonce = [0; 32];
     service.entropy().fill(&mut nonce);
     boundkey_proto::issue_challenge(service.cluster(), service.master(), nonce, position, now)
@@ -101,14 +107,17 @@ pub async fn complete(
 ) -> Result<JoinAnswer, Refused> {
     let joins = service.joins();
     let _permit = joins.permits.try_acquire().map_err(|_| {
-        Refusal::new(503, "overloaded", "the server works on as many joins as it may; ask again").retry_after(1)
+        Refusal::new(503, "overloaded", "the server works on as many joins as it may; ask again")
+            .retry_after(1)
     })?;
     let received = boundkey_proto::receive_complete(body, service.cluster(), service.master(), now)
         .map_err(|error| Refusal::from_proto(&error))?;
     for _ in 0..ATTEMPTS {
         match one_round(service, &received, context, now).await {
             Ok(answer) => return Ok(answer),
-            Err(Lost::Race(key)) => tracing::debug!(correlation_id = %context.correlation, %key, "decided anew"),
+            Err(Lost::Race(key)) => {
+                tracing::debug!(correlation_id = %context.correlation, %key, "decided anew")
+            }
             Err(Lost::Refused(refused)) => return Err(*refused),
         }
     }

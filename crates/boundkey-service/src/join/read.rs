@@ -6,7 +6,9 @@ use std::time::Duration;
 use boundkey_keys::{Purpose, hmac_sha256};
 use boundkey_lifecycle::{AttemptId, Enrolment, Identity, LockInForce, StateEvidence, Uid};
 use boundkey_proto::Received;
-use boundkey_store::records::{BotRecord, EnrolmentRecord, InstanceEntry, LockIndex, Record, RecordError, TokenRecord};
+use boundkey_store::records::{
+    BotRecord, EnrolmentRecord, InstanceEntry, LockIndex, Record, RecordError, TokenRecord,
+};
 use boundkey_store::{Condition, Entry, keys};
 use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
@@ -35,7 +37,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) async fn read(service: &Service, received: &Received, now: OffsetDateTime) -> Result<Self, Refusal> {
+    pub(super) async fn read(
+        service: &Service,
+        received: &Received,
+        now: OffsetDateTime,
+    ) -> Result<Self, Refusal> {
         let name = received.request.token.as_str();
         let mut wanted = vec![keys::token(name), keys::enrolment(name), keys::lock_of("token", name)];
         if let Some(identity) = stated_identity(received) {

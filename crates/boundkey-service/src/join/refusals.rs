@@ -115,7 +115,8 @@ impl Refusals {
 impl Joining<'_> {
     pub(super) fn count_refusal(&self, denial: &Denial) {
         // Strangers may invent as many names as they like: those share one place.
-        let token = if self.snapshot.token.is_some() { self.received.request.token.as_str() } else { UNKNOWN };
+        let token =
+            if self.snapshot.token.is_some() { self.received.request.token.as_str() } else { UNKNOWN };
         self.service.joins().refusals.count(token, self.context, denial.code.as_str(), self.now);
     }
 

@@ -74,8 +74,10 @@ async fn proof_key(
     let record = &snapshot.enrolment.secret;
     if let Some(sealed) = &record.proof_key {
         let plain = service.open(Slot::ProofKey(name), sealed).map_err(Refusal::internal)?;
-        let key: [u8; 32] =
-            plain.as_slice().try_into().map_err(|_| Refusal::internal("a sealed proof key is not of 32 bytes"))?;
+        let key: [u8; 32] = plain
+            .as_slice()
+            .try_into()
+            .map_err(|_| Refusal::internal("a sealed proof key is not of 32 bytes"))?;
         return Ok(Some(Zeroizing::new(key)));
     }
     let Some((slot, sealed)) = secret_in_force(name, snapshot) else { return Ok(None) };
@@ -92,7 +94,8 @@ async fn proof_key(
 /// The spec's secret, unless `reset` voided it; else the generated one.
 fn secret_in_force<'a>(name: &'a str, snapshot: &'a Snapshot) -> Option<(Slot<'a>, &'a Sealed)> {
     let record = &snapshot.enrolment.secret;
-    let of_spec = snapshot.token.as_ref().and_then(|t| t.sealed_secret.as_ref()).filter(|_| !record.spec_void);
+    let of_spec =
+        snapshot.token.as_ref().and_then(|t| t.sealed_secret.as_ref()).filter(|_| !record.spec_void);
     match (of_spec, &record.generated) {
         (Some(sealed), _) => Some((Slot::TokenSecret(name), sealed)),
         (None, Some(sealed)) => Some((Slot::GeneratedSecret(name), sealed)),
