@@ -242,6 +242,10 @@ fn subject_of(name: &X509Name<'_>) -> Result<DistinguishedName, CaError> {
     let mut subject = DistinguishedName::new();
     for attribute in name.iter_attributes() {
         let oid: Vec<u64> = attribute.attr_type().iter().ok_or_else(refuse)?.collect();
+        // The encoder panics on names that X.660 does not allow, which the parser lets through.
+        if !matches!(oid[..], [0 | 1, ..40, ..] | [2, _, ..]) {
+            return Err(refuse());
+        }
         let text = attribute.as_str().map_err(|_| refuse())?;
         let value = match attribute.attr_value().tag() {
             Tag::Utf8String => DnValue::Utf8String(text.to_owned()),

@@ -1,5 +1,4 @@
 //! Scenes shared by the tests: one CA of each algorithm, one request for each profile.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,39 +11,39 @@ use boundkey_keys::{PrivateKey, PublicKey};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-pub const CA_FROM: OffsetDateTime = datetime!(2020-01-01 0:00 UTC);
-pub const CA_TO: OffsetDateTime = datetime!(2060-01-01 0:00 UTC);
-pub const FROM: OffsetDateTime = datetime!(2021-03-04 5:06:07 UTC);
-pub const TO: OffsetDateTime = datetime!(2059-03-04 5:06:07 UTC);
-pub const HOST_ID: &str = "spiffe://example.com/host/5a3f";
-pub const BOT_ID: &str = "spiffe://example.com/bot/ci/77aa";
+pub(crate) const CA_FROM: OffsetDateTime = datetime!(2020-01-01 0:00 UTC);
+pub(crate) const CA_TO: OffsetDateTime = datetime!(2060-01-01 0:00 UTC);
+pub(crate) const FROM: OffsetDateTime = datetime!(2021-03-04 5:06:07 UTC);
+pub(crate) const TO: OffsetDateTime = datetime!(2059-03-04 5:06:07 UTC);
+pub(crate) const HOST_ID: &str = "spiffe://example.com/host/5a3f";
+pub(crate) const BOT_ID: &str = "spiffe://example.com/bot/ci/77aa";
 
-pub fn ed25519_key() -> AuthorityKey {
+pub(crate) fn ed25519_key() -> AuthorityKey {
     AuthorityKey::ed25519_from_seed(&[1; 32]).unwrap()
 }
 
-pub fn ca_of(key: AuthorityKey) -> X509Authority {
+pub(crate) fn ca_of(key: AuthorityKey) -> X509Authority {
     X509Authority::create(key, "example.com host CA", [0xab; 16], CA_FROM, CA_TO).unwrap()
 }
 
 /// A CA of each algorithm, with its name.
-pub fn both_cas() -> [(&'static str, X509Authority); 2] {
+pub(crate) fn both_cas() -> [(&'static str, X509Authority); 2] {
     [("Ed25519", ca_of(ed25519_key())), ("P-256", ca_of(AuthorityKey::generate_p256().unwrap()))]
 }
 
-pub fn both_ssh_cas() -> [(&'static str, SshAuthority); 2] {
+pub(crate) fn both_ssh_cas() -> [(&'static str, SshAuthority); 2] {
     [
         ("Ed25519", SshAuthority::new(ed25519_key())),
         ("P-256", SshAuthority::new(AuthorityKey::generate_p256().unwrap())),
     ]
 }
 
-pub fn subject() -> PublicKey {
+pub(crate) fn subject() -> PublicKey {
     PrivateKey::ed25519_from_seed(&[2; 32]).public_key().clone()
 }
 
 /// A P-384 key made by somebody else.
-pub fn p384() -> PublicKey {
+pub(crate) fn p384() -> PublicKey {
     PublicKey::from_openssh(
         "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBGJwyl5ir2vS5R+hTMwABl87UzU\
          /Eft8r6BfTM0yla5enQoeOTf/D8NuAyXW052g6s90e9lbjEyS8Gh8zpX2MGxGMATm5xRkKhbeg8DPd19bt6dhbRmNAedmBp+Gom\
@@ -53,19 +52,19 @@ pub fn p384() -> PublicKey {
     .unwrap()
 }
 
-pub struct Names {
-    pub dns: Vec<String>,
-    pub ip: Vec<IpAddr>,
+pub(crate) struct Names {
+    pub(crate) dns: Vec<String>,
+    pub(crate) ip: Vec<IpAddr>,
 }
 
-pub fn names() -> Names {
+pub(crate) fn names() -> Names {
     Names {
         dns: vec!["node1.example.com".to_owned(), "node1".to_owned()],
         ip: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
     }
 }
 
-pub fn leaf<'a>(profile: LeafProfile, key: &'a PublicKey, names: &'a Names) -> LeafRequest<'a> {
+pub(crate) fn leaf<'a>(profile: LeafProfile, key: &'a PublicKey, names: &'a Names) -> LeafRequest<'a> {
     let joined = matches!(profile, LeafProfile::Host | LeafProfile::Bot);
     let named = profile != LeafProfile::Admin;
     LeafRequest {
@@ -93,7 +92,7 @@ pub fn leaf<'a>(profile: LeafProfile, key: &'a PublicKey, names: &'a Names) -> L
     }
 }
 
-pub fn ssh<'a>(profile: SshProfile, key: &'a PublicKey, principals: &'a [String]) -> SshRequest<'a> {
+pub(crate) fn ssh<'a>(profile: SshProfile, key: &'a PublicKey, principals: &'a [String]) -> SshRequest<'a> {
     SshRequest {
         profile,
         public_key: key,
@@ -106,12 +105,12 @@ pub fn ssh<'a>(profile: SshProfile, key: &'a PublicKey, principals: &'a [String]
     }
 }
 
-pub fn strings(texts: &[&str]) -> Vec<String> {
+pub(crate) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 /// Whether a program is here; says SKIP if not.
-pub fn has(program: &str, probe: &str) -> bool {
+pub(crate) fn has(program: &str, probe: &str) -> bool {
     let found = Command::new(program).arg(probe).output().is_ok();
     if !found {
         println!("SKIP: {program} is not installed");
@@ -119,7 +118,7 @@ pub fn has(program: &str, probe: &str) -> bool {
     found
 }
 
-pub fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = base64(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
@@ -139,12 +138,12 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-pub fn run(directory: &Path, program: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(directory: &Path, program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).current_dir(directory).output().unwrap()
 }
 
 /// Standard output of a run that must succeed.
-pub fn succeed(directory: &Path, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn succeed(directory: &Path, program: &str, arguments: &[&str]) -> String {
     let output = run(directory, program, arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

@@ -1,18 +1,16 @@
 //! What is refused, and that nothing refused is ever signed.
 
-mod common;
-
 use std::net::IpAddr;
 
+use crate::common::{
+    BOT_ID, CA_FROM, CA_TO, FROM, HOST_ID, Names, TO, both_cas, both_ssh_cas, ca_of, ed25519_key, leaf,
+    names, ssh, strings, subject,
+};
 use boundkey_ca::{
     AuthorityKey, CaError, LeafProfile, LeafRequest, SshOptions, SshPermission, SshProfile, X509Authority,
     inspect_leaf, inspect_ssh, is_dns_name, is_principal, revocation_list,
 };
 use boundkey_keys::PublicKey;
-use common::{
-    BOT_ID, CA_FROM, CA_TO, FROM, HOST_ID, Names, TO, both_cas, both_ssh_cas, ca_of, ed25519_key, leaf,
-    names, ssh, strings, subject,
-};
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
 
@@ -355,7 +353,7 @@ proptest! {
     }
 
     #[test]
-    fn reading_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<(u16, u8)>()) {
+    fn bytes_of_any_kind_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<(u16, u8)>()) {
         let _ = inspect_leaf(&bytes);
         let (_, ca) = &both_cas()[0];
         let mut der = ca.certificate_der().to_vec();

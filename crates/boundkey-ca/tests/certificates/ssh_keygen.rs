@@ -1,12 +1,10 @@
 //! OpenSSH reads what this crate signs.
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::{FROM, both_ssh_cas, has, p384, run, ssh, strings, subject, succeed};
 use boundkey_ca::{SshOptions, SshPermission, SshProfile, key_revocation_list};
 use boundkey_keys::{PrivateKey, PublicKey};
-use common::{FROM, both_ssh_cas, has, p384, run, ssh, strings, subject, succeed};
 
 fn list(directory: &Path, line: &str) -> String {
     std::fs::write(directory.join("key-cert.pub"), format!("{line}\n")).unwrap();

@@ -1,9 +1,7 @@
 //! OpenSSL reads, verifies and judges what this crate signs.
 
-mod common;
-
+use crate::common::{FROM, TO, both_cas, has, leaf, names, p384, pem, run, subject, succeed};
 use boundkey_ca::{LeafProfile, revocation_list};
-use common::{FROM, TO, both_cas, has, leaf, names, p384, pem, run, subject, succeed};
 use time::macros::datetime;
 
 #[test]

@@ -1,10 +1,8 @@
 //! A retry gets the same certificate: equal requests, equal to-be-signed bytes.
 
-mod common;
-
+use crate::common::{both_cas, both_ssh_cas, ca_of, ed25519_key, leaf, names, ssh, strings, subject};
 use boundkey_ca::{LeafProfile, SshProfile, inspect_ssh};
 use boundkey_keys::sha256;
-use common::{both_cas, both_ssh_cas, ca_of, ed25519_key, leaf, names, ssh, strings, subject};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
