@@ -1,0 +1,135 @@
+//! The connections that only read. A point read takes microseconds, a page of a range well under a
+//! millisecond, so they run where they are called; none of them ever waits for the writer.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use boundkey_store::{Entry, Range, Revision, StoreError};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row};
+use time::OffsetDateTime;
+
+use crate::{cause, micros, open};
+
+const CONNECTIONS: usize = 4;
+
+const RANGE_FROM: &str = "SELECT key, value, revision FROM record
+    WHERE key >= ?1 AND key < ?2 AND (expires IS NULL OR expires > ?3) ORDER BY key LIMIT ?4";
+const RANGE_AFTER: &str = "SELECT key, value, revision FROM record
+    WHERE key > ?1 AND key < ?2 AND (expires IS NULL OR expires > ?3) ORDER BY key LIMIT ?4";
+
+pub(crate) struct Readers {
+    connections: Vec<Mutex<Connection>>,
+    next: AtomicUsize,
+}
+
+impl Readers {
+    pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let connections = (0..CONNECTIONS)
+            .map(|_| {
+                let connection = open::connect(path)?;
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(Mutex::new(connection))
+            })
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Self { connections, next: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn get_many(
+        &self,
+        keys: &[&str],
+        now: OffsetDateTime,
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        let connection = self.take();
+        let read = || {
+            // One transaction: all keys are read from the same snapshot.
+            let transaction = connection.unchecked_transaction()?;
+            let mut statement = transaction.prepare_cached(
+                "SELECT key, value, revision FROM record
+                 WHERE key = ?1 AND (expires IS NULL OR expires > ?2)",
+            )?;
+            keys.iter()
+                .map(|key| statement.query_row((key, micros(now)), entry).optional())
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| cause::store_error(&error))
+    }
+
+    pub(crate) fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        now: OffsetDateTime,
+    ) -> Result<Range, StoreError> {
+        let limit = limit.max(1);
+        let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let connection = self.take();
+        let read = || {
+            // Both bounds have to be plain comparisons: the index then starts and stops there.
+            let (from, statement) = match after.filter(|after| *after >= prefix) {
+                Some(after) => (after, RANGE_AFTER),
+                None => (prefix, RANGE_FROM),
+            };
+            // SQLite sorts every BLOB behind every TEXT: an empty one is an end that no key reaches.
+            let end = end(prefix).map_or(Value::Blob(Vec::new()), Value::Text);
+            let mut statement = connection.prepare_cached(statement)?;
+            let rows = statement.query_map((from, end, micros(now), one_more), entry)?;
+            rows.collect::<rusqlite::Result<Vec<Entry>>>()
+        };
+        let mut entries = read().map_err(|error| cause::store_error(&error))?;
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = if more { entries.last().map(|last| last.key.clone()) } else { None };
+        Ok(Range { entries, next })
+    }
+
+    /// One that is free, else the next one in turn.
+    fn take(&self) -> MutexGuard<'_, Connection> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let (before, from) = self.connections.split_at(first);
+        for connection in from.iter().chain(before) {
+            match connection.try_lock() {
+                Ok(free) => return free,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        self.connections[first].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let revision: i64 = row.get(2)?;
+    Ok(Entry { key: row.get(0)?, value: row.get(1)?, revision: Revision(revision.unsigned_abs()) })
+}
+
+/// The first text behind all that start with `prefix`; `None` if there is none. In UTF-8 the order
+/// of bytes is that of characters, so it is the prefix with its last character raised by one.
+fn end(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        let following = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
+        if let Some(following) = following {
+            end.push(following);
+            return Some(end);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end;
+
+    #[test]
+    fn the_end_of_a_prefix_skips_what_is_no_character() {
+        assert_eq!(end("token/").as_deref(), Some("token0"));
+        assert_eq!(end("a\u{7f}").as_deref(), Some("a\u{80}"));
+        assert_eq!(end("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
+        assert_eq!(end("a\u{10ffff}\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(end("\u{10ffff}"), None);
+        assert_eq!(end(""), None);
+    }
+}
