@@ -2,8 +2,10 @@
 #![expect(dead_code, reason = "skeleton")]
 mod backoff;
 mod clock;
+pub mod config;
 mod der;
 mod machine;
+pub mod outputs;
 mod schedule;
 mod transport;
 mod trust;

@@ -1,0 +1,304 @@
+//! The agent's configuration: the guide's YAML, checked as a whole before anything starts.
+
+mod outputs;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use outputs::{FileAccess, OutputConfig, OutputKind};
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use boundkey_document::{SyntaxError, Violation};
+use boundkey_keys::{KeyFileError, PrivateKey, Secret};
+use boundkey_token::{RequestedNames, ResourceName, RoleSet};
+use zeroize::Zeroizing;
+
+use crate::transport::ServerAddress;
+use crate::trust::{CaFileError, Pin, Trust};
+
+/// Where the state lives unless the configuration says otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/boundkey";
+/// The environment variable with the registration secret.
+pub const SECRET_VARIABLE: &str = "BOUNDKEY_REGISTRATION_SECRET";
+/// The environment variable with a static key: base64 of the key file's bytes.
+pub const STATIC_KEY_VARIABLE: &str = "BOUNDKEY_STATIC_KEY";
+/// The longest secret or key file that is read.
+const LONGEST_FILE: u64 = 64 * 1024;
+
+/// What an agent does, and with what.
+#[derive(Debug)]
+pub struct AgentConfig {
+    /// State and identity; [`DEFAULT_DATA_DIR`] unless set.
+    pub data_dir: PathBuf,
+    /// The token to join with.
+    pub token: ResourceName,
+    /// What proves the right to join for the first time.
+    pub credential: Credential,
+    /// Where the cluster is.
+    pub server: ServerAddress,
+    /// How the server is known before the first join.
+    pub trust: TrustConfig,
+    /// One role for each enabled service; `Bot` if there is none.
+    pub roles: RoleSet,
+    /// Names to ask for; none: what the token allows by default.
+    pub names: RequestedNames,
+    /// The certificates' life to ask for; none: what the server gives by default.
+    pub ttl: Option<Duration>,
+    /// Copies of the identity for others to use.
+    pub outputs: Vec<OutputConfig>,
+}
+
+/// What proves the right to join for the first time.
+#[derive(Debug)]
+pub enum Credential {
+    /// The key in the data directory, whose public half an administrator put into the token.
+    StoredKey,
+    /// A registration secret.
+    Secret(SecretSource),
+    /// A key that is given at each start.
+    StaticKey(StaticKeySource),
+}
+
+/// Where the registration secret is.
+#[derive(Debug)]
+pub enum SecretSource {
+    /// In the configuration or the environment.
+    Given(Secret),
+    /// In a file, read only when the secret is needed.
+    File(PathBuf),
+}
+
+/// Where the static key is.
+pub enum StaticKeySource {
+    /// In a file.
+    File(PathBuf),
+    /// In the environment: the key file's bytes.
+    Given(Zeroizing<Vec<u8>>),
+}
+
+impl fmt::Debug for StaticKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Given(_) => f.write_str("Given(..)"),
+        }
+    }
+}
+
+/// How the server is known before the first join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrustConfig {
+    /// By the system's roots.
+    System,
+    /// By a certificate of its chain.
+    Pins(Vec<Pin>),
+    /// By the certificates of a file.
+    CaFile(PathBuf),
+}
+
+/// What the environment says; an empty variable is unset.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// [`SECRET_VARIABLE`].
+    pub registration_secret: Option<Secret>,
+    /// [`STATIC_KEY_VARIABLE`].
+    pub static_key: Option<Secret>,
+}
+
+impl Environment {
+    /// This process's environment.
+    pub fn of_process() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
+        Self { registration_secret: read(SECRET_VARIABLE), static_key: read(STATIC_KEY_VARIABLE) }
+    }
+}
+
+/// Why a configuration is refused. All of these are for whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {reason}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// It is no YAML.
+    #[error("{file}: {error}")]
+    Syntax {
+        /// The file's name.
+        file: String,
+        /// Where and what.
+        error: SyntaxError,
+    },
+    /// More than one document.
+    #[error("{file}: found {found} YAML documents; allowed: one")]
+    Documents {
+        /// The file's name.
+        file: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// Every fault in it.
+    #[error("{}", lines(.file, .violations))]
+    Violations {
+        /// The file's name.
+        file: String,
+        /// All of them, in the order of the text.
+        violations: Vec<Violation>,
+    },
+    /// A variable of the environment.
+    #[error("{variable}: found {found}; allowed: {allowed}")]
+    Environment {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong, without the value.
+        found: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+}
+
+fn lines(file: &str, violations: &[Violation]) -> String {
+    violations.iter().map(|fault| fault.in_source(file).to_string()).collect::<Vec<_>>().join("\n")
+}
+
+impl AgentConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every fault of the file at once.
+    pub fn load(file: &Path, environment: Environment) -> Result<Self, ConfigError> {
+        let text = std::fs::read(file)
+            .map_err(|e| ConfigError::Unreadable { file: file.to_owned(), reason: e.to_string() })?;
+        let text = Zeroizing::new(text);
+        Self::parse(&text, &file.display().to_string(), environment)
+    }
+
+    /// Reads a text; `file` is its name in errors.
+    ///
+    /// # Errors
+    /// As [`AgentConfig::load`].
+    pub fn parse(text: &[u8], file: &str, environment: Environment) -> Result<Self, ConfigError> {
+        let documents = boundkey_document::parse_yaml(text)
+            .map_err(|error| ConfigError::Syntax { file: file.to_owned(), error })?;
+        let [document] = documents.as_slice() else {
+            return Err(ConfigError::Documents { file: file.to_owned(), found: documents.len() });
+        };
+        read::read(document, file, environment)
+    }
+}
+
+impl TrustConfig {
+    /// The trust it describes.
+    ///
+    /// # Errors
+    /// If the CA file cannot be used.
+    pub fn load(&self) -> Result<Trust, CaFileError> {
+        match self {
+            Self::System => Ok(Trust::system()),
+            Self::Pins(pins) => Ok(Trust::pins(pins.clone())),
+            Self::CaFile(path) => Trust::ca_file(path),
+        }
+    }
+}
+
+/// Why a secret or key that the configuration names cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// The file cannot be read.
+    #[error("cannot read `{field}` {}: {reason}", .path.display())]
+    Unreadable {
+        /// The field that names it.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// There is nothing in it, or far too much.
+    #[error("`{field}` {} holds {found}; allowed: {allowed}", .path.display())]
+    Content {
+        /// The field that names it.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without the content.
+        found: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The key is none that can be used.
+    #[error("the static key from {origin} cannot be used")]
+    Key {
+        /// The file or variable.
+        origin: String,
+        /// What is wrong with it.
+        source: KeyFileError,
+    },
+}
+
+impl SecretSource {
+    /// The secret: from memory, or from its file at this moment.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is empty.
+    pub fn read(&self) -> Result<Secret, CredentialError> {
+        const FIELD: &str = "registration_secret_path";
+        const ALLOWED: &str = "the registration secret on one line";
+        let path = match self {
+            Self::Given(secret) => return Ok(secret.duplicate()),
+            Self::File(path) => path,
+        };
+        let bytes = read_bounded(FIELD, path)?;
+        let content =
+            |found| CredentialError::Content { field: FIELD, path: path.clone(), found, allowed: ALLOWED };
+        let text = std::str::from_utf8(&bytes).map_err(|_| content("bytes that are no text"))?.trim();
+        if text.is_empty() {
+            return Err(content("nothing"));
+        }
+        if text.lines().count() > 1 {
+            return Err(content("more than one line"));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+}
+
+impl StaticKeySource {
+    /// The key.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no unencrypted Ed25519 or P-256 key.
+    pub fn read(&self) -> Result<PrivateKey, CredentialError> {
+        let (bytes, origin) = match self {
+            Self::Given(bytes) => (bytes.clone(), STATIC_KEY_VARIABLE.to_owned()),
+            Self::File(path) => (read_bounded("static_key_path", path)?, path.display().to_string()),
+        };
+        PrivateKey::from_pem(&bytes).map_err(|source| CredentialError::Key { origin, source })
+    }
+}
+
+fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    use std::io::Read as _;
+    let unreadable = |e: std::io::Error| CredentialError::Unreadable {
+        field,
+        path: path.to_owned(),
+        reason: e.to_string(),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(CredentialError::Content {
+            field,
+            path: path.to_owned(),
+            found: "more than 64 KiB",
+            allowed: "a secret or a key",
+        });
+    }
+    Ok(bytes)
+}
