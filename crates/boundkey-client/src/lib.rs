@@ -1,9 +1,9 @@
 //! The machine's side.
-#![expect(dead_code, reason = "skeleton")]
 mod backoff;
 mod clock;
 pub mod config;
 mod der;
+pub mod join;
 mod machine;
 pub mod outputs;
 mod schedule;

@@ -42,8 +42,16 @@ pub enum FileByFile {
 
 /// Names that any output may have held: a directory with these files only is ours to replace.
 const OUR_NAMES: [&str; 10] = [
-    "cert.pem", "chain.pem", "ca.pem", "key.pem", "user_ca.pub", "known_hosts", "revoked_keys", "sshd.conf",
-    "server-ca.pem", "identity.pem",
+    "cert.pem",
+    "chain.pem",
+    "ca.pem",
+    "key.pem",
+    "user_ca.pub",
+    "known_hosts",
+    "revoked_keys",
+    "sshd.conf",
+    "server-ca.pem",
+    "identity.pem",
 ];
 
 pub(super) fn replace(path: &Path, files: &[OutFile], access: &FileAccess) -> Result<Written, OutputError> {
@@ -52,8 +60,14 @@ pub(super) fn replace(path: &Path, files: &[OutFile], access: &FileAccess) -> Re
     let old = place.open_old()?;
     let Some(old) = old else {
         place.write_new(files, owner, access.mode)?;
-        rustix::fs::renameat_with(&place.parent, &place.fresh, &place.parent, &place.name, RenameFlags::NOREPLACE)
-            .map_err(|e| place.error("create", e))?;
+        rustix::fs::renameat_with(
+            &place.parent,
+            &place.fresh,
+            &place.parent,
+            &place.name,
+            RenameFlags::NOREPLACE,
+        )
+        .map_err(|e| place.error("create", e))?;
         place.sync_parent()?;
         return Ok(Written::Replaced(Replaced::Created));
     };
@@ -65,7 +79,13 @@ pub(super) fn replace(path: &Path, files: &[OutFile], access: &FileAccess) -> Re
         return Ok(Written::Replaced(Replaced::FileByFile(FileByFile::OtherFiles)));
     }
     place.write_new(files, owner, access.mode)?;
-    match rustix::fs::renameat_with(&place.parent, &place.fresh, &place.parent, &place.name, RenameFlags::EXCHANGE) {
+    match rustix::fs::renameat_with(
+        &place.parent,
+        &place.fresh,
+        &place.parent,
+        &place.name,
+        RenameFlags::EXCHANGE,
+    ) {
         Ok(()) => {
             place.sync_parent()?;
             place.remove_fresh()?;
@@ -105,10 +125,14 @@ impl Place {
             return Err(OutputError::NotADirectory(path.to_owned()));
         };
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        std::fs::create_dir_all(above)
-            .map_err(|source| OutputError::Io { action: "create", path: above.to_owned(), source })?;
-        let parent = rustix::fs::open(above, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| OutputError::Io { action: "open", path: above.to_owned(), source: e.into() })?;
+        std::fs::create_dir_all(above).map_err(|source| OutputError::Io {
+            action: "create",
+            path: above.to_owned(),
+            source,
+        })?;
+        let parent =
+            rustix::fs::open(above, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|e| OutputError::Io { action: "open", path: above.to_owned(), source: e.into() })?;
         let hidden = |suffix: &str| {
             let mut hidden = OsString::from(".");
             hidden.push(name);
@@ -135,7 +159,9 @@ impl Place {
             Err(error) => return Err(self.error("look at", error)),
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => open_dir(&self.parent, &self.name).map(Some).map_err(|e| self.error("open", e)),
+            FileType::Directory => {
+                open_dir(&self.parent, &self.name).map(Some).map_err(|e| self.error("open", e))
+            }
             FileType::Symlink => Err(OutputError::SymbolicLink(self.path.clone())),
             _ => Err(OutputError::NotADirectory(self.path.clone())),
         }
@@ -143,7 +169,13 @@ impl Place {
 
     /// A crash in between the two steps leaves the old directory aside: it is put back first.
     fn recover_old(&self) -> Result<Option<OwnedFd>, OutputError> {
-        match rustix::fs::renameat_with(&self.parent, &self.aside, &self.parent, &self.name, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(
+            &self.parent,
+            &self.aside,
+            &self.parent,
+            &self.name,
+            RenameFlags::NOREPLACE,
+        ) {
             Ok(()) => open_dir(&self.parent, &self.name).map(Some).map_err(|e| self.error("open", e)),
             Err(_) => Ok(None),
         }
@@ -151,19 +183,27 @@ impl Place {
 
     fn write_new(&self, files: &[OutFile], owner: Owner, mode: u32) -> Result<(), OutputError> {
         self.remove_fresh()?;
-        rustix::fs::mkdirat(&self.parent, &self.fresh, Mode::RWXU).map_err(|e| self.error("write beside", e))?;
+        rustix::fs::mkdirat(&self.parent, &self.fresh, Mode::RWXU)
+            .map_err(|e| self.error("write beside", e))?;
         let dir = open_dir(&self.parent, &self.fresh).map_err(|e| self.error("write beside", e))?;
         for file in files {
             self.write_file(dir.as_fd(), &file.name, &file.content, owner, mode)?;
         }
-        rustix::fs::fchmod(&dir, Mode::from_raw_mode(directory_mode(mode))).map_err(|e| self.error("chmod", e))?;
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(directory_mode(mode)))
+            .map_err(|e| self.error("chmod", e))?;
         if owner != Owner::default() {
             rustix::fs::fchown(&dir, owner.user, owner.group).map_err(|e| self.error("chown", e))?;
         }
         rustix::fs::fsync(&dir).map_err(|e| self.error("sync", e))
     }
 
-    fn write_one_by_one(&self, dir: &OwnedFd, files: &[OutFile], owner: Owner, mode: u32) -> Result<(), OutputError> {
+    fn write_one_by_one(
+        &self,
+        dir: &OwnedFd,
+        files: &[OutFile],
+        owner: Owner,
+        mode: u32,
+    ) -> Result<(), OutputError> {
         for file in files {
             let beside = format!(".{}.boundkey-new", file.name);
             match rustix::fs::unlinkat(dir, &beside, AtFlags::empty()) {
@@ -186,7 +226,8 @@ impl Place {
     ) -> Result<(), OutputError> {
         let io = |action, source| OutputError::Io { action, path: self.path.join(name), source };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| io("create", e.into()))?;
+        let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| io("create", e.into()))?;
         let mut file = std::fs::File::from(fd);
         file.write_all(content).map_err(|e| io("write", e))?;
         if owner != Owner::default() {

@@ -39,7 +39,11 @@ impl Material<'_> {
         ]
     }
 
-    pub(super) fn openssh_host(&self, host_key: Option<&Path>, dir: &Path) -> Result<Vec<OutFile>, OutputError> {
+    pub(super) fn openssh_host(
+        &self,
+        host_key: Option<&Path>,
+        dir: &Path,
+    ) -> Result<Vec<OutFile>, OutputError> {
         let name = host_key_name(host_key);
         let key = host_key.map_or_else(|| dir.join(&name), Path::to_owned);
         let certificate = format!("{name}-cert.pub");

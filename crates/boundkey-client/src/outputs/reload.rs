@@ -43,7 +43,10 @@ pub enum ReloadError {
 /// # Errors
 /// [`ReloadError`].
 pub async fn run_reload(command: &str) -> Result<(), ReloadError> {
-    let failed = |reason: std::io::Error| ReloadError::Start { command: command.to_owned(), reason: reason.to_string() };
+    let failed = |reason: std::io::Error| ReloadError::Start {
+        command: command.to_owned(),
+        reason: reason.to_string(),
+    };
     let mut child = Command::new("/bin/sh")
         .arg("-c")
         .arg(command)
@@ -57,24 +60,33 @@ pub async fn run_reload(command: &str) -> Result<(), ReloadError> {
         .spawn()
         .map_err(failed)?;
     let stderr = child.stderr.take();
+    let mut output = Vec::new();
     let work = async {
-        let mut output = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let mut head = (&mut stderr).take(REPORTED);
-            // What cannot be read is missing in a report, no more.
-            let _ = head.read_to_end(&mut output).await;
-            let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+        // A command may leave a daemon behind that keeps standard error open: its own end is what counts.
+        tokio::select! {
+            biased;
+            () = read_head(stderr, &mut output) => child.wait().await,
+            status = child.wait() => status,
         }
-        (child.wait().await, output)
     };
-    match tokio::time::timeout(LIMIT, work).await {
+    let outcome = tokio::time::timeout(LIMIT, work).await;
+    match outcome {
         Err(_) => Err(ReloadError::Timeout { command: command.to_owned() }),
-        Ok((Err(error), _)) => Err(failed(error)),
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(status), output)) => Err(ReloadError::Failed {
+        Ok(Err(error)) => Err(failed(error)),
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(ReloadError::Failed {
             command: command.to_owned(),
             status: status.to_string(),
             output: String::from_utf8_lossy(&output).trim().to_owned(),
         }),
+    }
+}
+
+/// The start of what a command says; the rest is read and dropped, so that it never waits for us. What cannot be read is
+/// missing in a report, no more.
+async fn read_head(from: Option<tokio::process::ChildStderr>, into: &mut Vec<u8>) {
+    if let Some(mut from) = from {
+        let _ = (&mut from).take(REPORTED).read_to_end(into).await;
+        let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
     }
 }

@@ -1,0 +1,85 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use boundkey_keys::PublicKey;
+use boundkey_proto::MachineFacts;
+use boundkey_token::{RequestedNames, ResourceName, RoleSet};
+
+use super::JoinError;
+use crate::config::{AgentConfig, Credential, OutputKind};
+use crate::machine::{machine_facts, machine_hash};
+
+/// What a join asks for.
+#[derive(Debug)]
+pub struct JoinPlan {
+    /// The token to join with.
+    pub token: ResourceName,
+    /// What proves the right to join for the first time.
+    pub credential: Credential,
+    /// All that are asked for at once.
+    pub roles: RoleSet,
+    /// Names to be certified; none: what the token allows by default.
+    pub names: RequestedNames,
+    /// Lifetime to ask for.
+    pub ttl: Option<Duration>,
+    /// The OpenSSH key to be certified.
+    pub ssh: SshWish,
+    /// Certify the same TLS key again at each join.
+    pub reuse_tls_key: bool,
+    /// What the machine says of itself.
+    pub facts: MachineFacts,
+    /// Hash of this machine's id.
+    pub machine: Option<String>,
+    /// Take a state of another machine.
+    pub accept_machine: bool,
+}
+
+/// The OpenSSH key to be certified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SshWish {
+    /// A host key that is made here, once.
+    Host,
+    /// The public half of an sshd's own host key; its private half is never touched.
+    HostKeyFile(PathBuf),
+    /// A bot's key, made for each join.
+    User,
+}
+
+impl JoinPlan {
+    /// The plan that a configuration describes, on this machine. The credential moves into it.
+    pub fn of_config(config: &mut AgentConfig, version: &str) -> Self {
+        let host_key = config.outputs.iter().find_map(|output| match &output.kind {
+            OutputKind::OpensshHost { host_key } => host_key.clone(),
+            _ => None,
+        });
+        let ssh = match host_key {
+            Some(path) => SshWish::HostKeyFile(path),
+            None if config.roles.is_bot() => SshWish::User,
+            None => SshWish::Host,
+        };
+        let reuse_tls_key =
+            config.outputs.iter().any(|output| matches!(output.kind, OutputKind::Tls { reuse_key: true }));
+        Self {
+            token: config.token.clone(),
+            credential: std::mem::replace(&mut config.credential, Credential::StoredKey),
+            roles: config.roles.clone(),
+            names: config.names.clone(),
+            ttl: config.ttl,
+            ssh,
+            reuse_tls_key,
+            facts: machine_facts(version, &config.roles),
+            machine: machine_hash(),
+            accept_machine: false,
+        }
+    }
+}
+
+/// The public half of an sshd host key, from the `.pub` file beside it.
+pub(super) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
+    let mut public = path.as_os_str().to_owned();
+    public.push(".pub");
+    let public = PathBuf::from(public);
+    let host_key = |reason: String| JoinError::HostKey { path: public.clone(), reason };
+    let text = std::fs::read_to_string(&public).map_err(|e| host_key(e.to_string()))?;
+    PublicKey::from_openssh(text.trim()).map_err(|e| host_key(e.to_string()))
+}
