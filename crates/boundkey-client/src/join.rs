@@ -152,7 +152,9 @@ impl<T: Transport> Joiner<'_, T> {
         let key = match &self.plan.ssh {
             SshWish::HostKeyFile(path) => return Ok((None, Some(plan::read_host_key(path)?))),
             // A host keeps its key for life, as sshd's own.
-            SshWish::Host => state.identity.as_ref().and_then(|i| i.ssh_key.as_ref()).map(PrivateKey::duplicate),
+            SshWish::Host => {
+                state.identity.as_ref().and_then(|i| i.ssh_key.as_ref()).map(PrivateKey::duplicate)
+            }
             SshWish::User => None,
         };
         let key = key.unwrap_or_else(|| self.make_ed25519());
@@ -209,7 +211,8 @@ impl<T: Transport> Joiner<'_, T> {
         };
         let mut challenge = begin.challenge;
         let mut view = self.read_challenge(&challenge, state)?;
-        let proof_key = secret.map(|secret| secret_proof_key(secret, &view.cluster, self.plan.token.as_str()));
+        let proof_key =
+            secret.map(|secret| secret_proof_key(secret, &view.cluster, self.plan.token.as_str()));
         let mut confirmations = 0;
         loop {
             let complete = self.complete(&challenge, &view, state, proof_key.as_deref())?;
@@ -222,7 +225,8 @@ impl<T: Transport> Joiner<'_, T> {
                     if confirmations > MAX_CONFIRMATIONS {
                         return Err(JoinError::NeverConfirmed);
                     }
-                    view = read_challenge(&fresh, Some(&view.cluster)).map_err(boundkey_proto::ClientError::from)?;
+                    view = read_challenge(&fresh, Some(&view.cluster))
+                        .map_err(boundkey_proto::ClientError::from)?;
                     challenge = fresh;
                 }
                 Answer::Join(JoinAnswer::RotationRequired {}) => self.offer_new_key(state)?,

@@ -3,7 +3,8 @@
 use boundkey_keys::PublicKey;
 use boundkey_keystore::AgentState;
 use boundkey_proto::{
-    BundleError, CaBundle, Certificates, ChallengeView, Identity, JoinResult, Request, ResultFault, SignedBundle,
+    BundleError, CaBundle, Certificates, ChallengeView, Identity, JoinResult, Request, ResultFault,
+    SignedBundle,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;

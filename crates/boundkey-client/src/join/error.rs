@@ -68,7 +68,10 @@ pub enum JoinError {
     #[error("the server demands a new key although one was offered; the attempt is kept")]
     RotationRefused,
     /// The lineage moved between each two messages.
-    #[error("the server asked for confirmation {} times in a row: another client joins with the same identity", boundkey_proto::MAX_CONFIRMATIONS)]
+    #[error(
+        "the server asked for confirmation {} times in a row: another client joins with the same identity",
+        boundkey_proto::MAX_CONFIRMATIONS
+    )]
     NeverConfirmed,
     /// Results without certificates, again and again.
     #[error("the server gave no certificates in several attempts")]
@@ -103,7 +106,9 @@ impl JoinError {
             Self::Transport(TransportError::Trust(TrustError::Dates { .. })) => Remedy::Wait(None),
             Self::Transport(TransportError::Trust(_)) => Remedy::Machine,
             Self::Transport(_) | Self::Protocol(_) | Self::Result(_) => Remedy::Wait(None),
-            Self::NeverConfirmed | Self::OnlyProvisional | Self::NoAttempt | Self::Encoding(_) => Remedy::Wait(None),
+            Self::NeverConfirmed | Self::OnlyProvisional | Self::NoAttempt | Self::Encoding(_) => {
+                Remedy::Wait(None)
+            }
             Self::RotationOfStaticKey | Self::RotationRefused => Remedy::Administrator,
             Self::Keystore(_) | Self::Credential(_) | Self::HostKey { .. } | Self::Key(_) => Remedy::Machine,
             Self::OtherMachine(_) | Self::OtherToken { .. } => Remedy::MachineFirst,

@@ -20,7 +20,8 @@ pub(super) fn check(
     if line.trim_end().contains(['\n', '\r']) {
         return Err(bad("it has more than one line"));
     }
-    let certificate = Certificate::from_openssh(line.trim_end()).map_err(|e| ResultError::Ssh(e.to_string()))?;
+    let certificate =
+        Certificate::from_openssh(line.trim_end()).map_err(|e| ResultError::Ssh(e.to_string()))?;
     if as_key(certificate.public_key()).as_ref() != Some(key) {
         return Err(ResultError::OtherKey { what: "OpenSSH" });
     }
@@ -55,16 +56,19 @@ fn signature_fits(certificate: &Certificate) -> bool {
     let algorithm = signature.algorithm();
     let trailer = 4 + (4 + algorithm.as_str().len()) + (4 + signature.as_bytes().len());
     let Ok(bytes) = certificate.to_bytes() else { return false };
-    let Some(signed) = bytes.len().checked_sub(trailer).and_then(|end| bytes.get(..end)) else { return false };
+    let Some(signed) = bytes.len().checked_sub(trailer).and_then(|end| bytes.get(..end)) else {
+        return false;
+    };
     match (certificate.signature_key(), algorithm) {
         (KeyData::Ed25519(key), ssh_key::Algorithm::Ed25519) => {
             UnparsedPublicKey::new(&ED25519, &key.0).verify(signed, signature.as_bytes()).is_ok()
         }
-        (KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)), ssh_key::Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }) => {
-            fixed_p256(signature.as_bytes()).is_some_and(|fixed| {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point.as_bytes()).verify(signed, &fixed).is_ok()
-            })
-        }
+        (
+            KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)),
+            ssh_key::Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+        ) => fixed_p256(signature.as_bytes()).is_some_and(|fixed| {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point.as_bytes()).verify(signed, &fixed).is_ok()
+        }),
         _ => false,
     }
 }
