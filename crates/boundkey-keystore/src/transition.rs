@@ -1,0 +1,307 @@
+//! The steps of a crash-safe join, as the state sees them.
+
+use boundkey_keys::Thumbprint;
+use time::OffsetDateTime;
+
+use crate::{AgentState, HeldKey, IdentityRecord, MAX_SUPERSEDED, Pair, PendingAttempt, Superseded};
+
+/// A result with certificates, after ALL checks of `docs/protocol.md`, chapter *Result*.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedResult {
+    /// The attempt that it ends.
+    pub attempt: [u8; 16],
+    /// The new join state.
+    pub join_state: String,
+    /// The key that is bound now; must be one that the state holds.
+    pub bound_key: Thumbprint,
+    /// Who the machine is from now on.
+    pub identity: AcceptedIdentity,
+    /// The signed CA bundle if it is another than the stored one.
+    pub ca_bundle: Option<String>,
+}
+
+/// The identity of a result; its private keys are those of the attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedIdentity {
+    /// `host` or `bot`.
+    pub identity_kind: String,
+    /// The host id or the bot's instance id.
+    pub id: String,
+    /// DER, leaf first.
+    pub x509_chain: Vec<Vec<u8>>,
+    /// One line, OpenSSH form.
+    pub ssh_certificate: Option<String>,
+    /// Now, by the local clock.
+    pub obtained_at: OffsetDateTime,
+    /// The end of the certificates.
+    pub not_after: OffsetDateTime,
+    /// When to renew, by the local clock.
+    pub renew_at: OffsetDateTime,
+}
+
+/// A result without certificates: nothing in it is authenticated by more than the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvisionalResult {
+    /// The attempt that it ends.
+    pub attempt: [u8; 16],
+    /// The join state to present next.
+    pub join_state: String,
+    /// The key that it names; must be one that the state holds.
+    pub bound_key: Thumbprint,
+}
+
+impl AgentState {
+    /// Takes a first key, to be bound by the first join.
+    ///
+    /// # Errors
+    /// [`TransitionError::KeyPresent`]: a key is replaced by rotation only.
+    pub fn adopt_key(&mut self, key: HeldKey) -> Result<(), TransitionError> {
+        match &self.bound_key {
+            Some(_) => Err(TransitionError::KeyPresent),
+            None => {
+                self.bound_key = Some(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes an attempt pending. Save the state before anything is sent.
+    ///
+    /// # Errors
+    /// [`TransitionError::AttemptPending`]: an earlier try may still arrive, so go on with that attempt, as it
+    /// stands. [`TransitionError::NoKey`]: adopt a key first. [`TransitionError::NotNew`]: the key to be
+    /// offered is one that was used before.
+    pub fn begin_attempt(&mut self, pending: PendingAttempt) -> Result<(), TransitionError> {
+        if let Some(present) = &self.pending {
+            return Err(TransitionError::AttemptPending { attempt: present.attempt });
+        }
+        if self.bound_key.is_none() {
+            return Err(TransitionError::NoKey);
+        }
+        if let Some(key) = &pending.new_key {
+            self.require_unused(key)?;
+        }
+        self.pending = Some(pending);
+        Ok(())
+    }
+
+    /// Adds a new key to the pending attempt, because the server asks for a rotation. Save the state before
+    /// it is sent.
+    ///
+    /// # Errors
+    /// [`TransitionError::NoAttempt`]; [`TransitionError::KeyOffered`]: the one offered already must be offered
+    /// again, since it may be bound by now; [`TransitionError::NotNew`].
+    pub fn offer_new_key(&mut self, key: HeldKey) -> Result<(), TransitionError> {
+        self.require_unused(&key)?;
+        let pending = self.pending.as_mut().ok_or(TransitionError::NoAttempt)?;
+        if pending.new_key.is_some() {
+            return Err(TransitionError::KeyOffered);
+        }
+        pending.new_key = Some(key);
+        Ok(())
+    }
+
+    /// Stores an authenticated result: key, join state, identity and CA bundle at once; the attempt is over.
+    ///
+    /// A key that is replaced goes to the superseded ones together with its join state. On error nothing has
+    /// changed.
+    ///
+    /// # Errors
+    /// [`TransitionError::NoAttempt`], [`TransitionError::OtherAttempt`], [`TransitionError::KeyNotHeld`]: the
+    /// result is not for this client, or not for its present attempt.
+    pub fn accept_result(&mut self, result: AcceptedResult) -> Result<(), TransitionError> {
+        let pending = self.end_attempt(result.attempt, result.bound_key)?;
+        let earlier = [self.take_current(), self.authenticated.take()];
+        let bound = self.take_named(result.bound_key, pending.new_key, earlier);
+        self.bound_key = bound;
+        self.join_state = Some(result.join_state);
+        self.identity = Some(IdentityRecord {
+            identity_kind: result.identity.identity_kind,
+            id: result.identity.id,
+            tls_key: pending.tls_key,
+            ssh_key: pending.ssh_key,
+            x509_chain: result.identity.x509_chain,
+            ssh_certificate: result.identity.ssh_certificate,
+            obtained_at: result.identity.obtained_at,
+            not_after: result.identity.not_after,
+            renew_at: result.identity.renew_at,
+        });
+        if result.ca_bundle.is_some() {
+            self.ca_bundle = result.ca_bundle;
+        }
+        self.last_error = None;
+        self.last_error_at = None;
+        Ok(())
+    }
+
+    /// Stores a result without certificates; the attempt is over, go on at once with a new one.
+    ///
+    /// The last authenticated pair is kept in `authenticated` until the next authenticated result, however
+    /// many provisional ones come between. On error nothing has changed.
+    ///
+    /// # Errors
+    /// As [`AgentState::accept_result`].
+    pub fn accept_provisional(&mut self, result: ProvisionalResult) -> Result<(), TransitionError> {
+        let pending = self.end_attempt(result.attempt, result.bound_key)?;
+        let current = self.take_current();
+        let (kept, provisional) = match self.authenticated.take() {
+            // What is current is provisional itself.
+            Some(kept) => (Some(kept), current),
+            None => (current, None),
+        };
+        let named = kept.as_ref().filter(|pair| pair.key.public_key().thumbprint() == result.bound_key);
+        let named = named.map(|pair| pair.key.duplicate());
+        let other = self.take_named(result.bound_key, pending.new_key, [provisional, None]);
+        self.bound_key = named.or(other);
+        // It has a place of its own.
+        if let Some(kept) = &kept {
+            let of_kept = kept.key.public_key().thumbprint();
+            self.superseded.retain(|pair| pair.key.public_key().thumbprint() != of_kept);
+        }
+        self.authenticated = kept;
+        self.join_state = Some(result.join_state);
+        Ok(())
+    }
+
+    /// Goes back to the last authenticated pair; false if the current one is authenticated.
+    ///
+    /// Right only where the server cannot read the provisional join state at all: if it can, then the older
+    /// state is *behind* the lineage, and presenting it looks like a clone and locks the token.
+    pub fn revert_provisional(&mut self) -> bool {
+        let Some(kept) = self.authenticated.take() else { return false };
+        let provisional = self.take_current();
+        if let Some(pair) = provisional.filter(|pair| pair.key.public_key() != kept.key.public_key()) {
+            self.supersede(pair);
+        }
+        self.bound_key = Some(kept.key);
+        self.join_state = kept.join_state;
+        true
+    }
+
+    /// The pair to present: the bound key and its join state.
+    pub fn current(&self) -> Option<Pair<'_>> {
+        let key = self.bound_key.as_ref()?;
+        Some(Pair { key, join_state: self.join_state.as_deref() })
+    }
+
+    /// The join state to present at the next join; none before the first.
+    pub fn state_to_present(&self) -> Option<&str> {
+        self.join_state.as_deref()
+    }
+
+    /// All pairs, best first: the current one, the last authenticated one, the superseded ones from new to old.
+    ///
+    /// Only the first is for ordinary use. The others are for a server that knows nothing of the first (see
+    /// [`AgentState::revert_provisional`] for what a wrong choice costs).
+    pub fn keys_to_try(&self) -> impl Iterator<Item = Pair<'_>> {
+        let older = self.authenticated.iter().chain(&self.superseded);
+        self.current()
+            .into_iter()
+            .chain(older.map(|pair| Pair { key: &pair.key, join_state: pair.join_state.as_deref() }))
+    }
+
+    /// Whether the key with this thumbprint is here: bound, offered or superseded.
+    pub fn holds(&self, thumbprint: Thumbprint) -> bool {
+        let offered = self.pending.iter().filter_map(|pending| pending.new_key.as_ref());
+        let mut all = self.keys_to_try().map(|pair| pair.key).chain(offered);
+        all.any(|key| key.public_key().thumbprint() == thumbprint)
+    }
+
+    fn require_unused(&self, key: &HeldKey) -> Result<(), TransitionError> {
+        let known = self.keys_to_try().any(|pair| pair.key.public_key() == key.public_key());
+        if known { Err(TransitionError::NotNew) } else { Ok(()) }
+    }
+
+    fn end_attempt(
+        &mut self,
+        attempt: [u8; 16],
+        bound: Thumbprint,
+    ) -> Result<PendingAttempt, TransitionError> {
+        let present = self.pending.as_ref().ok_or(TransitionError::NoAttempt)?.attempt;
+        if present != attempt {
+            return Err(TransitionError::OtherAttempt { found: attempt, expected: present });
+        }
+        if !self.holds(bound) {
+            return Err(TransitionError::KeyNotHeld { found: bound });
+        }
+        self.pending.take().ok_or(TransitionError::NoAttempt)
+    }
+
+    fn take_current(&mut self) -> Option<Superseded> {
+        let join_state = self.join_state.take();
+        self.bound_key.take().map(|key| Superseded { key, join_state })
+    }
+
+    /// Takes the named key from where it is; the other earlier pairs (newest first) become superseded. An
+    /// offered key that is not named was never bound (one attempt admits one join) and is dropped.
+    fn take_named(
+        &mut self,
+        name: Thumbprint,
+        offered: Option<HeldKey>,
+        earlier: [Option<Superseded>; 2],
+    ) -> Option<HeldKey> {
+        let is_named = |key: &HeldKey| key.public_key().thumbprint() == name;
+        let mut named = offered.filter(is_named);
+        for pair in earlier.into_iter().rev().flatten() {
+            if is_named(&pair.key) {
+                named = Some(pair.key);
+            } else {
+                self.supersede(pair);
+            }
+        }
+        if let Some(at) = self.superseded.iter().position(|pair| is_named(&pair.key)) {
+            named = Some(self.superseded.remove(at).key);
+        }
+        named
+    }
+
+    /// One entry for each key: a later state of the same key replaces the earlier one.
+    fn supersede(&mut self, pair: Superseded) {
+        self.superseded.retain(|known| known.key.public_key() != pair.key.public_key());
+        self.superseded.insert(0, pair);
+        self.superseded.truncate(MAX_SUPERSEDED);
+    }
+}
+
+/// A step that does not fit the state. Each is a fault of the client's code or of the server's answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransitionError {
+    /// Give up nothing: go on with it.
+    #[error("an attempt is pending; it ends only with a stored result")]
+    AttemptPending {
+        /// Its id.
+        attempt: [u8; 16],
+    },
+    /// No attempt was made, or it has ended.
+    #[error("no attempt is pending")]
+    NoAttempt,
+    /// The result of another attempt.
+    #[error("the result is of another attempt than the pending one")]
+    OtherAttempt {
+        /// Named by the result.
+        found: [u8; 16],
+        /// The pending one.
+        expected: [u8; 16],
+    },
+    /// There is no key to prove.
+    #[error("no key is there to be bound")]
+    NoKey,
+    /// A bound key changes by rotation only.
+    #[error("a key is there already; it is replaced by rotation only")]
+    KeyPresent,
+    /// Another new key was offered in this attempt.
+    #[error("a new key was offered in this attempt already; it must be offered again")]
+    KeyOffered,
+    /// A rotation to a key that was used before.
+    #[error("the new key was used before")]
+    NotNew,
+    /// The result binds a key that is not here.
+    #[error("the result names the bound key {found}, which is not held here")]
+    KeyNotHeld {
+        /// Its thumbprint.
+        found: Thumbprint,
+    },
+}
+
+#[cfg(test)]
+mod tests;
