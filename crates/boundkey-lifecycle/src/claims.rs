@@ -1,38 +1,73 @@
+//! What a join state says.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use boundkey_keys::Thumbprint;
 use time::OffsetDateTime;
 
 use crate::{Identity, StateId, Trail, Uid};
 
-/// 32 bytes. serde: base64url.
+/// 32 bytes, mostly a SHA-256. Text and serde: 43 base64url characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash32(pub [u8; 32]);
+
 impl serde::Serialize for Hash32 {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        todo!()
-    }
-}
-impl<'de> serde::Deserialize<'de> for Hash32 {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        todo!()
+        s.collect_str(self)
     }
 }
 
-/// What a valid join state says: the server's own memory of the lineage. Its wire form (and MAC) is boundkey-proto's.
+impl<'de> serde::Deserialize<'de> for Hash32 {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::fmt::Display for Hash32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl std::str::FromStr for Hash32 {
+    type Err = crate::IdError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        crate::ids::decode_exactly(s)
+            .map(Self)
+            .ok_or(crate::IdError { expected: "43 characters of base64url (32 bytes)" })
+    }
+}
+
+/// What a valid join state says: the server's own memory of the lineage, held by the client. Its wire form
+/// (and the MAC that makes it valid) is `boundkey-proto`'s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateClaims {
+    /// The token's uid: with `generation` it names the lineage.
     pub uid: Uid,
+    /// How often the token was reset.
     pub generation: u32,
+    /// Joins admitted in this generation, this one included. Shared joins repeat it.
     pub sequence: u64,
+    /// The id of the join that made this state.
     pub state_id: StateId,
+    /// The last ids, `state_id` included.
     pub trail: Trail,
+    /// Issued in shared (`insecure`) operation: one of many clients.
     pub shared: bool,
+    /// SHA-256(attempt id || key thumbprint) of the registration.
     pub registration_attempt: Option<Hash32>,
+    /// Recoveries used, registration included.
     pub recovery_count: u32,
+    /// The bound key after the join.
     pub key: Thumbprint,
+    /// Who the certificates of the join named.
     pub identity: Identity,
+    /// When they expire.
     pub certificates_expire_at: OffsetDateTime,
     /// When the join was admitted.
     pub issued_at: OffsetDateTime,
-    /// `last_rotated_at` / `key_bound_at`, so that a healed enrolment asks for no rotation that was done.
-    pub key_since: OffsetDateTime,
+    /// Since when the bound key is bound, so that a healed enrolment asks for no rotation that was done.
+    /// None: a preregistered key that was never rotated.
+    pub key_since: Option<OffsetDateTime>,
 }

@@ -12,7 +12,8 @@ pub struct Input<'a> {
     /// None: no such token.
     pub token: Option<(Uid, &'a Token)>,
     pub enrolment: &'a Enrolment,
-    /// The record of the instance that the presented state (or, without one, `fresh`) names; shared lineages only.
+    /// The record of the instance that [`instance_of`] names, if there is one; only shared lineages have any.
+    /// Its absence is a condition of the commit too.
     pub instance: Option<&'a InstanceRecord>,
     /// The bot that the token names, if it exists.
     pub bot: Option<&'a Bot>,
@@ -35,6 +36,29 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self { host_grace: Duration::from_secs(30 * 86_400), bot_grace: Duration::from_secs(86_400) }
+    }
+}
+
+/// Whose instance record a decision needs (`instance/<uid>/<id>`), and writes with [`crate::Write::Instance`].
+/// Only of use while `enrolment.shared` or the token's mode is `insecure`.
+pub fn instance_of<'a>(
+    uid: Uid,
+    enrolment: &Enrolment,
+    evidence: &'a Evidence,
+    fresh: &'a Identity,
+) -> &'a Identity {
+    use crate::StateEvidence;
+    // The state's own, if its key is proven: so a host keeps its id. Else it is a new client.
+    match &evidence.join_state {
+        StateEvidence::Valid(s)
+            if s.uid == uid
+                && s.generation >= enrolment.generation
+                && s.identity.is_bot() == fresh.is_bot()
+                && evidence.proven.find(|k| k.thumbprint() == s.key).is_some() =>
+        {
+            &s.identity
+        }
+        _ => fresh,
     }
 }
 

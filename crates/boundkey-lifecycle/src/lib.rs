@@ -12,15 +12,16 @@ mod view;
 
 pub use claims::{Hash32, StateClaims};
 pub use code::{Code, EventCode};
-pub use decide::{Input, Policy, decide};
+pub use decide::{Input, Policy, decide, instance_of};
 pub use enrolment::{
-    CaKind, Enrolment, InstanceRecord, IssuedCertificate, LastAttempt, Sealed, SecretRecord,
+    Adoption, CaKind, Enrolment, InstanceRecord, IssuedCertificate, LastAttempt, MAX_VOID_KEYS,
+    OnboardingInForce, Sealed, SecretRecord, StateHash,
 };
 pub use evidence::{
     Evidence, InvalidState, LockInForce, LockOrigin, LockPosition, Locks, MachineFacts, Proven,
     SecretEvidence, StateEvidence,
 };
-pub use ids::{AttemptId, Identity, Position, StateId, Trail, Uid};
+pub use ids::{AttemptId, IdError, Identity, Position, StateId, TRAIL_LENGTH, Trail, Uid};
 pub use verbs::{Verb, VerbOutcome, apply_verb};
 pub use verdict::{
     Admission, Confirm, ConfirmReason, Denial, Event, JoinKind, NewLock, Note, Retry, RetryCertificates,

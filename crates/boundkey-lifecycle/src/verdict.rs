@@ -76,9 +76,14 @@ pub struct RetryCertificates {
     pub names: RequestedNames,
 }
 
+/// Rule 9: the client makes a key, stores it and completes the same challenge with both proofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RotationRequired {
+    /// Since when it is due.
     pub since: OffsetDateTime,
+    /// The key that is bound now: prove this one as current. When the client has offered it as its NEW key (an
+    /// earlier try of the attempt got through), that key becomes its current one, and it makes another.
+    pub bound_key: boundkey_keys::Thumbprint,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,4 +134,5 @@ pub enum Note {
     LeftShared,
     EnteredShared,
     NewInstance,
+    SecretReplayed,
 }
