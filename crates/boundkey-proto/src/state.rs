@@ -35,7 +35,9 @@ struct Claims {
     identity: Identity,
     certificates_expire_at: i64,
     issued_at: i64,
-    key_since: i64,
+    /// Absent: a preregistered key that was never rotated.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    key_since: Option<i64>,
     trail: Trail,
     shared: bool,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -65,7 +67,7 @@ pub fn seal_state(claims: &StateClaims, cluster: &str, master: &MasterKey) -> St
         identity: claims.identity.clone(),
         certificates_expire_at: micros(claims.certificates_expire_at),
         issued_at: micros(claims.issued_at),
-        key_since: micros(claims.key_since),
+        key_since: claims.key_since.map(micros),
         trail: claims.trail.clone(),
         shared: claims.shared,
         registration_attempt: claims.registration_attempt,
@@ -123,7 +125,7 @@ impl Claims {
             identity: self.identity,
             certificates_expire_at: from_micros(self.certificates_expire_at)?,
             issued_at: from_micros(self.issued_at)?,
-            key_since: from_micros(self.key_since)?,
+            key_since: self.key_since.map(|m| from_micros(m).ok_or(())).transpose().ok()?,
         })
     }
 }
