@@ -124,15 +124,51 @@ pub struct Event {
     pub notes: Vec<Note>,
 }
 
+/// A particular of an event. Its text form is in snake case, with `key=value` pairs where it has values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    RollbackHealed { from_sequence: u64, to_sequence: u64 },
-    LockSuperseded { lock: String },
+    /// Rule 3a: the server had been restored from an older backup; the client's state is ahead and was taken over.
+    RollbackHealed {
+        /// Where the enrolment stood.
+        from_sequence: u64,
+        /// Where the presented state stands.
+        to_sequence: u64,
+    },
+    /// Rule 3: an automatic lock came back with a backup after it had been lifted; it is removed.
+    LockSuperseded {
+        /// Its id.
+        lock: String,
+    },
+    /// The bound key was replaced.
     Rotated,
+    /// A rotation is due and cannot be asked for (`insecure`).
     RotationOverdue,
+    /// Admitted by a resync grant.
     ByGrant,
+    /// The lineage left shared operation: this client is the one that stays.
     LeftShared,
+    /// The lineage became shared (`insecure`).
     EnteredShared,
+    /// A client of a shared token that the server did not know.
     NewInstance,
+    /// The right secret came along although it was used before.
     SecretReplayed,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RollbackHealed { from_sequence, to_sequence } => {
+                write!(f, "rollback_healed from_sequence={from_sequence} to_sequence={to_sequence}")
+            }
+            Self::LockSuperseded { lock } => write!(f, "lock_superseded lock={lock}"),
+            Self::Rotated => f.write_str("rotated"),
+            Self::RotationOverdue => f.write_str("rotation_overdue"),
+            Self::ByGrant => f.write_str("by_grant"),
+            Self::LeftShared => f.write_str("left_shared"),
+            Self::EnteredShared => f.write_str("entered_shared"),
+            Self::NewInstance => f.write_str("new_instance"),
+            Self::SecretReplayed => f.write_str("secret_replayed"),
+        }
+    }
 }

@@ -79,16 +79,5 @@ impl<'a> Events<'a> {
 
 /// A note of a verdict as text.
 pub(crate) fn note_text(note: &Note) -> String {
-    match note {
-        Note::RollbackHealed { from_sequence, to_sequence } => {
-            format!("rollback_healed from_sequence={from_sequence} to_sequence={to_sequence}")
-        }
-        Note::LockSuperseded { lock } => format!("lock_superseded lock={lock}"),
-        Note::Rotated => "rotated".to_owned(),
-        Note::RotationOverdue => "rotation_overdue".to_owned(),
-        Note::ByGrant => "by_grant".to_owned(),
-        Note::LeftShared => "left_shared".to_owned(),
-        Note::EnteredShared => "entered_shared".to_owned(),
-        Note::NewInstance => "new_instance".to_owned(),
-    }
+    note.to_string()
 }
