@@ -276,3 +276,89 @@ impl<'a, 'b> Extensions<'a, 'b> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use boundkey_keys::PrivateKey;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::{AuthorityKey, X509Authority};
+
+    /// What the second check says about the leaf made for `made` when `asked` was asked for.
+    fn compare(made: &LeafRequest<'_>, asked: &LeafRequest<'_>) -> Vec<String> {
+        let key = AuthorityKey::ed25519_from_seed(&[1; 32]).unwrap();
+        let (from, to) = (datetime!(2020-01-01 0:00 UTC), datetime!(2050-01-01 0:00 UTC));
+        let ca = X509Authority::create(key, "ca", [1; 16], from, to).unwrap();
+        let der = ca.sign_leaf(made).unwrap();
+        let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let (_, root) = x509_parser::parse_x509_certificate(ca.certificate_der()).unwrap();
+        let issuer = Issuer { subject_der: root.subject().as_raw(), key_id: ca.key_id() };
+        match leaf_tbs(leaf.tbs_certificate.as_ref(), asked, &issuer) {
+            Ok(()) => Vec::new(),
+            Err(error) => error.violations().iter().map(|violation| violation.field.clone()).collect(),
+        }
+    }
+
+    #[test]
+    fn every_difference_between_request_and_bytes_is_seen() {
+        let key = PrivateKey::ed25519_from_seed(&[2; 32]).public_key().clone();
+        let other_key = PrivateKey::ed25519_from_seed(&[3; 32]).public_key().clone();
+        let (names, other_names) = (["a.example".to_owned()], ["b.example".to_owned()]);
+        let request = LeafRequest {
+            profile: LeafProfile::Host,
+            public_key: &key,
+            common_name: "id",
+            dns_names: &names,
+            ip_addresses: &[],
+            spiffe_id: Some("spiffe://e/host/a"),
+            roles: &["Node"],
+            serial: [5; 20],
+            not_before: datetime!(2030-01-01 0:00 UTC),
+            not_after: datetime!(2030-01-02 0:00 UTC),
+            result_digest: Some([6; 32]),
+        };
+        assert_eq!(compare(&request, &request), [""; 0]);
+
+        let seen: RefCell<Vec<(String, Vec<String>)>> = RefCell::default();
+        let check = |name: &str, asked: LeafRequest<'_>| {
+            seen.borrow_mut().push((name.to_owned(), compare(&request, &asked)));
+        };
+        check("serial", LeafRequest { serial: [4; 20], ..request.clone() });
+        check("validity", LeafRequest { not_after: datetime!(2030-01-02 0:00:01 UTC), ..request.clone() });
+        check("public_key", LeafRequest { public_key: &other_key, ..request.clone() });
+        check("subject", LeafRequest { common_name: "other", ..request.clone() });
+        check("subject_alternative_name", LeafRequest { dns_names: &other_names, ..request.clone() });
+        check("subject_alternative_name", LeafRequest { dns_names: &[], ..request.clone() });
+        check("subject_alternative_name", LeafRequest { spiffe_id: None, ..request.clone() });
+        check("extended_key_usage", LeafRequest { profile: LeafProfile::Bot, ..request.clone() });
+        check("result_digest", LeafRequest { result_digest: Some([7; 32]), ..request.clone() });
+        check("roles", LeafRequest { roles: &["App"], ..request.clone() });
+        for (name, fields) in seen.into_inner() {
+            // What does not fit is left over as an extension too many.
+            let expected = format!("certificate.{name}");
+            assert_eq!(fields.first(), Some(&expected), "{fields:?}");
+            assert!(fields[1..].iter().all(|field| field == "certificate.extensions"), "{fields:?}");
+        }
+        let without = LeafRequest { result_digest: None, ..request.clone() };
+        assert_eq!(compare(&request, &without), ["certificate.extensions"]);
+    }
+
+    #[test]
+    fn a_cas_own_certificate_is_no_leaf_and_the_other_way_round() {
+        let key = AuthorityKey::ed25519_from_seed(&[1; 32]).unwrap();
+        let public_key = key.public_key().clone();
+        let (from, to) = (datetime!(2020-01-01 0:00 UTC), datetime!(2050-01-01 0:00 UTC));
+        let ca = X509Authority::create(key, "ca", [1; 16], from, to).unwrap();
+        let (_, root) = x509_parser::parse_x509_certificate(ca.certificate_der()).unwrap();
+        let tbs = root.tbs_certificate.as_ref();
+        let window = Window::new(from, to);
+        assert_eq!(authority_tbs(tbs, &[1; 16], window, &public_key, "ca"), Ok(()));
+        let error = authority_tbs(tbs, &[2; 16], window, &public_key, "cb").unwrap_err();
+        let fields: Vec<_> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["certificate.serial", "certificate.subject"]);
+        assert!(authority_tbs(&tbs[1..], &[1; 16], window, &public_key, "ca").is_err());
+    }
+}
