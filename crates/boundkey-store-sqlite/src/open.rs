@@ -240,7 +240,7 @@ fn keep_to_owner(path: &Path, mode: u32) -> Result<(), OpenError> {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
-            Err(error) if !(suffix != "" && error.kind() == ErrorKind::NotFound) => {
+            Err(error) if suffix.is_empty() || error.kind() != ErrorKind::NotFound => {
                 return Err(system(path, &error));
             }
             _ => {}
