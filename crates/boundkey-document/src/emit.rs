@@ -92,16 +92,22 @@ fn text(text: &str) -> String {
 fn is_plain(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
     let letter_first = first.is_ascii_alphabetic() || "_/".contains(first);
-    // What begins with a digit may be a number, a date, a time or a base-60 number: plain only with a letter that no
-    // number or timestamp has.
-    let safe_digit_first = first.is_ascii_digit()
-        && text.chars().any(|c| c.is_ascii_alphabetic() && !"abcdefoxtzABCDEFOXTZ".contains(c));
-    (letter_first || safe_digit_first)
+    (letter_first || first.is_ascii_digit() && !is_like_a_number(text))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || " _-./+=:@,#()".contains(c))
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
         && !is_word_of_yaml(text)
+}
+
+/// Whether a text that begins with a digit may be a number, a date, or a number to the base 60.
+fn is_like_a_number(text: &str) -> bool {
+    let no_letter = !text.chars().any(|c| c.is_ascii_alphabetic());
+    let with_base = ["0x", "0X", "0o", "0O", "0b", "0B"].iter().any(|prefix| text.starts_with(prefix));
+    let date = text.len() > 4
+        && text.bytes().take(4).all(|byte| byte.is_ascii_digit())
+        && text.as_bytes()[4] == b'-';
+    no_letter || with_base || date || text.replace('_', "").parse::<f64>().is_ok()
 }
 
 fn is_word_of_yaml(text: &str) -> bool {

@@ -217,8 +217,11 @@ impl<'d> Fields<'d> {
             if self.known.contains(&key.as_str()) {
                 continue;
             }
-            let allowed =
-                if self.known.len() <= 16 { self.known.join(", ") } else { "a known field".to_owned() };
+            let allowed = match self.known.len() {
+                0 => "none".to_owned(),
+                1..=16 => self.known.join(", "),
+                _ => "a known field".to_owned(),
+            };
             let suggestion = nearest(key, self.known.iter().copied());
             self.faults.report_key(
                 &self.path.key(key),

@@ -108,7 +108,7 @@ fn refusal(error: &serde_yaml::Error, guard: &Guard, text: &str) -> SyntaxError 
         match first {
             "recursion limit exceeded" => SyntaxProblem::TooDeep { allowed: MAX_DEPTH },
             "repetition limit exceeded" => SyntaxProblem::Expansion,
-            first if tab_indents(text, place.line) => {
+            first if !first.contains("tab") && tab_indents(text, place.line) => {
                 SyntaxProblem::Malformed(format!("{first} (a tab cannot indent YAML: use spaces)"))
             }
             first => SyntaxProblem::Malformed(first.to_owned()),

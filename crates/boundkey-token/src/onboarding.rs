@@ -1,5 +1,5 @@
 use boundkey_document::Fields;
-use boundkey_keys::{PublicKey, Secret};
+use boundkey_keys::{ParseKeyError, PublicKey, Secret};
 
 use crate::{Onboarding, SpecSecret};
 
@@ -25,49 +25,41 @@ fn public_key(fields: &mut Fields<'_>) -> Option<PublicKey> {
     let text = fields.secret("initial_public_key")?;
     match PublicKey::from_openssh(text.trim_end()) {
         Ok(key) => Some(key),
-        Err(_) => {
-            let (found, hint) = wrong_key(text);
+        Err(error) => {
+            let (found, hint) = wrong_key(text, &error);
             fields.fault("initial_public_key", found, format!("{KEY_ALLOWED}{hint}"));
             None
         }
     }
 }
 
-fn wrong_key(text: &str) -> (String, &'static str) {
-    const READABLE: [&str; 4] = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa"];
-    const OTHERS: [&str; 5] = [
-        "ssh-dss",
-        "ssh-ed448",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    ];
-    if is_private_key(text) {
-        return (
+/// What was found instead of a public key, without any part that could be secret, and a hint.
+fn wrong_key(text: &str, error: &ParseKeyError) -> (String, &'static str) {
+    match error {
+        ParseKeyError::PrivateKey => (
             "a private key (not shown)".to_owned(),
             "; a private key stays on its machine, and this one should be replaced",
-        );
+        ),
+        ParseKeyError::Pem { .. } => ("a PEM block (not shown)".to_owned(), ""),
+        ParseKeyError::SeveralLines => ("several lines (not shown)".to_owned(), "; one key on one line"),
+        ParseKeyError::Options { .. } => ("options before the key (not shown)".to_owned(), "; without options"),
+        ParseKeyError::Certificate { .. } => {
+            ("an OpenSSH certificate".to_owned(), "; give the plain key that it certifies")
+        }
+        ParseKeyError::SecurityKey { .. } => ("the key of a security key, whose use needs a touch".to_owned(), ""),
+        ParseKeyError::Unsupported { found } if ["ssh-dss", "ecdsa-sha2-nistp521"].contains(&found.as_str()) => {
+            (format!("a key of type `{found}`"), "")
+        }
+        ParseKeyError::Damaged { .. } => {
+            ("a key that is cut off or damaged (not shown)".to_owned(), "; copy the whole line")
+        }
+        ParseKeyError::RsaSize { bits } => (format!("an RSA key of {bits} bits"), ""),
+        ParseKeyError::NotOnCurve { .. }
+        | ParseKeyError::SmallOrder
+        | ParseKeyError::RsaModulus
+        | ParseKeyError::RsaExponent => ("a key that nobody can safely use".to_owned(), "; make a new one"),
+        _ => (format!("a text of {} characters that is no public key (not shown)", text.chars().count()), ""),
     }
-    if text.trim_start().starts_with("-----BEGIN") {
-        return ("a PEM block (not shown)".to_owned(), "");
-    }
-    if text.trim_end().contains(['\n', '\r']) {
-        return ("several lines (not shown)".to_owned(), "; one key on one line");
-    }
-    let word = text.split_whitespace().next().unwrap_or_default();
-    if READABLE.contains(&word) {
-        return (
-            format!("a key of type `{word}` that is cut off, damaged, or of a size that is not allowed"),
-            "",
-        );
-    }
-    if OTHERS.contains(&word) {
-        return (format!("a key of type `{word}`"), "");
-    }
-    if text.split_whitespace().any(|word| READABLE.contains(&word)) {
-        return ("a public key with options before it (not shown)".to_owned(), "; without options");
-    }
-    (format!("a text of {} characters that is no public key (not shown)", text.chars().count()), "")
 }
 
 /// The registration secret. No violation ever repeats it.

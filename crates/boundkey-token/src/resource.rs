@@ -10,6 +10,7 @@ use crate::metadata::Extent;
 use crate::{Bot, Lock, Token};
 
 /// One resource of a file.
+#[expect(clippy::large_enum_variant, reason = "nearly every resource is a token, the largest of them")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// `kind: token`.
