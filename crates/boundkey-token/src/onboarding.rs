@@ -42,12 +42,18 @@ fn wrong_key(text: &str, error: &ParseKeyError) -> (String, &'static str) {
         ),
         ParseKeyError::Pem { .. } => ("a PEM block (not shown)".to_owned(), ""),
         ParseKeyError::SeveralLines => ("several lines (not shown)".to_owned(), "; one key on one line"),
-        ParseKeyError::Options { .. } => ("options before the key (not shown)".to_owned(), "; without options"),
+        ParseKeyError::Options { .. } => {
+            ("options before the key (not shown)".to_owned(), "; without options")
+        }
         ParseKeyError::Certificate { .. } => {
             ("an OpenSSH certificate".to_owned(), "; give the plain key that it certifies")
         }
-        ParseKeyError::SecurityKey { .. } => ("the key of a security key, whose use needs a touch".to_owned(), ""),
-        ParseKeyError::Unsupported { found } if ["ssh-dss", "ecdsa-sha2-nistp521"].contains(&found.as_str()) => {
+        ParseKeyError::SecurityKey { .. } => {
+            ("the key of a security key, whose use needs a touch".to_owned(), "")
+        }
+        ParseKeyError::Unsupported { found }
+            if ["ssh-dss", "ecdsa-sha2-nistp521"].contains(&found.as_str()) =>
+        {
             (format!("a key of type `{found}`"), "")
         }
         ParseKeyError::Damaged { .. } => {
