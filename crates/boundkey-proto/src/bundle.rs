@@ -1,7 +1,7 @@
 use boundkey_keys::{KeyFileError, PublicKey, Signer, verify_jws};
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{decode, decode_standard, present};
+use crate::encoding::{decode, decode_standard, present, read_object};
 use crate::limits::{MAX_BODY, MAX_CLUSTER};
 
 /// The `typ` of a signed CA bundle.
@@ -151,7 +151,7 @@ impl SignedBundle {
 }
 
 fn read(payload: &[u8]) -> Result<CaBundle, BundleError> {
-    let bundle: CaBundle = serde_json::from_slice(payload).map_err(|_| BundleError::NotABundle)?;
+    let bundle: CaBundle = read_object(payload).map_err(|_| BundleError::NotABundle)?;
     bundle.check()?;
     Ok(bundle)
 }

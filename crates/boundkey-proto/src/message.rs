@@ -1,11 +1,10 @@
-use boundkey_keys::PublicKey;
+use boundkey_keys::{PublicKey, Thumbprint};
 use boundkey_lifecycle::{AttemptId, Identity, MachineFacts};
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{decode_standard, present};
+use crate::encoding::{decode_standard, object, present};
 use crate::{ResultFault, SignedBundle, result_digest};
-use boundkey_keys::Thumbprint;
 
 /// The version that this crate speaks; fields are only ever added with a new version.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -65,7 +64,7 @@ pub struct Request {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ssh_key: Option<PublicKey>,
     /// Names to be certified; empty: what the token allows by default.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub names: RequestedNames,
     /// The lifetime asked for, in seconds; the server has caps and floors of its own.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -74,7 +73,7 @@ pub struct Request {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub join_state: Option<String>,
     /// What the machine says of itself; 1 KiB at most.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub facts: MachineFacts,
 }
 

@@ -6,7 +6,7 @@ use boundkey_keys::{KeyFileError, ProvenKey, PublicKey, Signer, verify_jws};
 use serde::{Deserialize, Serialize};
 
 use crate::Transcript;
-use crate::encoding::encode;
+use crate::encoding::{encode, read_object};
 
 /// The `typ` of a proof.
 pub const PROOF_TYP: &str = "boundkey-join+jwt";
@@ -67,7 +67,7 @@ impl<'a> ProofContext<'a> {
     /// None: it proves nothing (and nobody is told why).
     pub(crate) fn check(&self, compact: &str, key: &PublicKey, purpose: ProofPurpose) -> Option<ProvenKey> {
         let (proven, payload) = verify_jws(compact, PROOF_TYP, key).ok()?;
-        let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
+        let payload: Payload<'_> = read_object(&payload).ok()?;
         (payload.aud == self.cluster
             && payload.nonce == self.nonce
             && payload.transcript == self.transcript

@@ -5,7 +5,7 @@ use boundkey_lifecycle::MachineFacts;
 use boundkey_token::{RequestedNames, Role};
 use serde::Deserialize;
 
-use crate::encoding::{decode, encode, excerpt};
+use crate::encoding::{decode, encode, excerpt, read_object};
 use crate::limits::{
     MAX_FACT, MAX_FACTS, MAX_JOIN_STATE, MAX_NAME, MAX_NAMES, MAX_ROLES, MAX_TTL_SECONDS, MIN_TTL_SECONDS,
 };
@@ -28,7 +28,7 @@ impl Request {
             found: "something else".to_owned(),
             allowed: "unpadded base64url in its canonical form",
         })?;
-        let request: Self = serde_json::from_slice(&json).map_err(|error| not_understood(&json, &error))?;
+        let request: Self = read_object(&json).map_err(|error| not_understood(&json, &error))?;
         if request.version != PROTOCOL_VERSION {
             return Err(ProtoError::UnsupportedVersion { found: request.version });
         }
@@ -107,7 +107,7 @@ fn not_understood(json: &[u8], error: &serde_json::Error) -> ProtoError {
     struct Version {
         version: u32,
     }
-    match serde_json::from_slice(json) {
+    match read_object(json) {
         Ok(Version { version }) if version != PROTOCOL_VERSION => {
             ProtoError::UnsupportedVersion { found: version }
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::challenge::{MacFault, open_claims, seal_claims};
-use crate::encoding::present;
+use crate::encoding::{present, read_object};
 use crate::limits::{MAX_EXACT_INTEGER, MAX_JOIN_STATE};
 
 /// The `typ` of a join state.
@@ -94,7 +94,7 @@ fn open(text: &str, cluster: &str, master: &MasterKey) -> Result<StateClaims, In
         MacFault::UnknownEpoch => InvalidState::UnknownEpoch,
         MacFault::BadTag => InvalidState::BadTag,
     })?;
-    let claims: Claims = serde_json::from_slice(&payload).map_err(|_| InvalidState::Unreadable)?;
+    let claims: Claims = read_object(&payload).map_err(|_| InvalidState::Unreadable)?;
     if claims.ver != STATE_VERSION {
         return Err(InvalidState::Unreadable);
     }
