@@ -16,6 +16,7 @@ pub mod locking;
 mod refusal;
 pub mod revocation;
 mod sealing;
+pub mod serve;
 mod service;
 mod stretch;
 
@@ -33,6 +34,9 @@ pub use refusal::Refusal;
 pub use sealing::{Slot, UnsealError};
 pub use service::{Parts, Service};
 pub use stretch::{InPlace, OnBlockingThreads, Stretch};
+
+pub use boundkey_keys::{Entropy, MasterKey};
+pub use boundkey_lifecycle::Policy;
 
 /// A time as it is shown in sentences, to the second.
 pub(crate) fn rfc3339(time: time::OffsetDateTime) -> String {

@@ -1,0 +1,289 @@
+//! `server.yaml`: everything is checked, and every fault reported, before anything starts.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use boundkey_document::{Faults, Fields, Violation, parse_yaml};
+use boundkey_service::serve::{ServerNames, TlsSource};
+use boundkey_service::{AutoLockRevokes, Lifetimes, Limits, Policy};
+
+use crate::args::SettingArgs;
+
+pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/boundkey-server";
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:3443";
+
+const DAY: Duration = Duration::from_secs(86_400);
+const LISTEN_ALLOWED: &str = "ADDRESS:PORT, such as 0.0.0.0:443, [::]:443 or localhost:3443";
+const PUBLIC_ALLOWED: &str = "HOST:PORT, such as server.example.com:443 or [2001:db8::1]:443";
+
+/// The configuration, as file and flags together say it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) cluster_name: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: String,
+    pub(crate) public_addrs: Vec<String>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) policy: Policy,
+    pub(crate) auto_lock_revokes: AutoLockRevokes,
+    pub(crate) limits: Limits,
+    pub(crate) admin_socket: AdminSocket,
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdminSocket {
+    /// Default: `admin.sock` in the data directory.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) mode: u32,
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) json: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster_name: None,
+            data_dir: PathBuf::from(DEFAULT_DATA_DIR),
+            listen: DEFAULT_LISTEN.to_owned(),
+            public_addrs: Vec::new(),
+            tls: None,
+            lifetimes: Lifetimes::default(),
+            policy: Policy::default(),
+            auto_lock_revokes: AutoLockRevokes::Bots,
+            limits: Limits::default(),
+            admin_socket: AdminSocket { path: None, mode: 0o600, group: None },
+            log: Log { level: "info".to_owned(), json: false },
+        }
+    }
+}
+
+impl Settings {
+    /// File, then flags.
+    pub(crate) fn load(file: Option<&Path>, flags: &SettingArgs) -> anyhow::Result<Self> {
+        let mut settings = match file {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        settings.override_with(flags)?;
+        Ok(settings)
+    }
+
+    /// A file alone.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    pub(crate) fn parse(text: &[u8], source: &str) -> anyhow::Result<Self> {
+        let documents = match parse_yaml(text) {
+            Ok(documents) => documents,
+            Err(error) => bail!("{}", error.in_source(source)),
+        };
+        let [document] = documents.as_slice() else {
+            bail!("{source}: {} documents; allowed: one", documents.len());
+        };
+        let faults = Faults::new(document);
+        let settings = read_fields(&faults);
+        let violations = faults.into_violations();
+        if violations.is_empty() { Ok(settings) } else { bail!("{}", listed(&violations, source)) }
+    }
+
+    fn override_with(&mut self, flags: &SettingArgs) -> anyhow::Result<()> {
+        if let Some(name) = &flags.cluster_name {
+            self.cluster_name = Some(name.clone());
+        }
+        if let Some(dir) = &flags.data_dir {
+            self.data_dir.clone_from(dir);
+        }
+        if let Some(listen) = &flags.listen {
+            self.listen = match listen_address(listen) {
+                Ok(listen) => listen,
+                Err(()) => bail!("--listen: found `{listen}`; allowed: {LISTEN_ALLOWED}"),
+            };
+        }
+        if !flags.public_addrs.is_empty() {
+            let mut addresses = Vec::new();
+            for address in &flags.public_addrs {
+                match public_address(address) {
+                    Ok(address) => addresses.push(address),
+                    Err(()) => bail!("--public-addr: found `{address}`; allowed: {PUBLIC_ALLOWED}"),
+                }
+            }
+            self.public_addrs = addresses;
+        }
+        Ok(())
+    }
+
+    /// Where the certificate of the TLS port comes from, the port being known.
+    pub(crate) fn tls_source(&self, listening: &str) -> TlsSource {
+        match &self.tls {
+            Some(files) => TlsSource::Files { certificate: files.certificate.clone(), key: files.key.clone() },
+            None => {
+                let addresses = std::iter::once(listening.to_owned()).chain(self.public_addrs.clone());
+                TlsSource::Own { addresses: addresses.collect() }
+            }
+        }
+    }
+
+    pub(crate) fn admin_socket_path(&self) -> PathBuf {
+        self.admin_socket.path.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+}
+
+fn listed(violations: &[Violation], source: &str) -> String {
+    violations.iter().map(|v| v.in_source(source).to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn read_fields(faults: &Faults<'_>) -> Settings {
+    let mut settings = Settings::default();
+    let mut top = Fields::root(faults);
+    settings.cluster_name = top.text("cluster_name").map(str::to_owned);
+    if let Some(dir) = top.text("data_dir") {
+        settings.data_dir = PathBuf::from(dir);
+    }
+    if let Some(listen) = top.parsed("listen", LISTEN_ALLOWED, listen_address) {
+        settings.listen = listen;
+    }
+    if let Some(list) = top.list("public_addrs") {
+        settings.public_addrs =
+            list.iter().filter_map(|item| item.parsed(PUBLIC_ALLOWED, public_address)).collect();
+    }
+    settings.tls = read_tls(&mut top);
+    read_lifetimes(&mut top, &mut settings.lifetimes);
+    read_lifecycle(&mut top, &mut settings);
+    read_limits(&mut top, &mut settings.limits);
+    read_admin_socket(&mut top, &mut settings.admin_socket);
+    let mut log = top.section("log");
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+    if let Some(level) = log.word("level", &levels) {
+        settings.log.level = level.to_owned();
+    }
+    if let Some(json) = log.word("format", &[("text", false), ("json", true)]) {
+        settings.log.json = json;
+    }
+    log.finish();
+    top.finish();
+    settings
+}
+
+fn read_tls(top: &mut Fields<'_>) -> Option<TlsFiles> {
+    let mut tls = top.mapping("tls")?;
+    let certificate = tls.required_text("cert_file").map(PathBuf::from);
+    let key = tls.required_text("key_file").map(PathBuf::from);
+    tls.finish();
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
+fn read_lifetimes(top: &mut Fields<'_>, lifetimes: &mut Lifetimes) {
+    let mut section = top.section("lifetimes");
+    let range = Duration::from_secs(1)..=DAY * 366;
+    for (key, place) in [
+        ("host", &mut lifetimes.host),
+        ("bot", &mut lifetimes.bot),
+        ("host_max", &mut lifetimes.host_max),
+        ("bot_max", &mut lifetimes.bot_max),
+        ("min", &mut lifetimes.min),
+        ("server", &mut lifetimes.server),
+    ] {
+        if let Some(time) = section.duration_in(key, range.clone()) {
+            *place = time;
+        }
+    }
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    for (key, given, cap_key, cap) in [
+        ("host", lifetimes.host, "host_max", lifetimes.host_max),
+        ("bot", lifetimes.bot, "bot_max", lifetimes.bot_max),
+    ] {
+        if given > cap {
+            section.fault(key, seconds(given), format!("at most `lifetimes.{cap_key}`, which is {}", seconds(cap)));
+        }
+        if given < lifetimes.min {
+            section.fault(key, seconds(given), format!("at least `lifetimes.min`, which is {}", seconds(lifetimes.min)));
+        }
+    }
+    section.finish();
+}
+
+fn read_lifecycle(top: &mut Fields<'_>, settings: &mut Settings) {
+    let mut lifecycle = top.section("lifecycle");
+    let mut grace = lifecycle.section("renewal_grace");
+    let range = Duration::ZERO..=DAY * 366;
+    if let Some(time) = grace.duration_in("hosts", range.clone()) {
+        settings.policy.host_grace = time;
+    }
+    if let Some(time) = grace.duration_in("bots", range) {
+        settings.policy.bot_grace = time;
+    }
+    grace.finish();
+    let words =
+        [("none", AutoLockRevokes::None), ("bots", AutoLockRevokes::Bots), ("all", AutoLockRevokes::All)];
+    if let Some(whose) = lifecycle.word("auto_lock_revokes", &words) {
+        settings.auto_lock_revokes = whose;
+    }
+    lifecycle.finish();
+}
+
+fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
+    let mut section = top.section("limits");
+    for (key, place) in [
+        ("concurrent_joins", &mut limits.concurrent_joins),
+        ("concurrent_handshakes", &mut limits.concurrent_handshakes),
+        ("connections", &mut limits.connections),
+    ] {
+        if let Some(number) = section.integer(key, 1..=1_000_000_u32) {
+            *place = number as usize;
+        }
+    }
+    let range = Duration::from_secs(1)..=Duration::from_secs(3600);
+    for (key, place) in [
+        ("handshake_timeout", &mut limits.handshake_timeout),
+        ("read_timeout", &mut limits.read_timeout),
+        ("request_timeout", &mut limits.request_timeout),
+    ] {
+        if let Some(time) = section.duration_in(key, range.clone()) {
+            *place = time;
+        }
+    }
+    section.finish();
+}
+
+fn read_admin_socket(top: &mut Fields<'_>, socket: &mut AdminSocket) {
+    let mut section = top.section("admin_socket");
+    socket.path = section.text("path").map(PathBuf::from);
+    socket.group = section.text("group").map(str::to_owned);
+    let allowed = "an octal mode in quotes that gives others nothing, such as \"0600\" or \"0660\"";
+    if let Some(mode) = section.parsed("mode", allowed, |text| {
+        u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o770 == 0 && mode & 0o600 == 0o600).ok_or(())
+    }) {
+        socket.mode = mode;
+    }
+    section.finish();
+}
+
+fn listen_address(text: &str) -> Result<String, ()> {
+    let (host, port) = text.rsplit_once(':').ok_or(())?;
+    port.parse::<u16>().map_err(|_| ())?;
+    if host.is_empty() || (host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))) {
+        return Err(());
+    }
+    ServerNames::new([text]).map(|_| text.to_owned()).map_err(|_| ())
+}
+
+fn public_address(text: &str) -> Result<String, ()> {
+    let address = listen_address(text)?;
+    if address.ends_with(":0") { Err(()) } else { Ok(address) }
+}

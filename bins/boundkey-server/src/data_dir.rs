@@ -1,0 +1,201 @@
+//! The data directory: made, checked, locked; and the master key in it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use boundkey_service::{Entropy, MasterKey};
+use zeroize::Zeroizing;
+
+/// What this program puts there.
+const OURS: &[&str] = &["server.lock", "master.key", "store.sqlite"];
+/// The environment variable that may hold the master key's file, and the systemd credential's name.
+const MASTER_VARIABLE: &str = "BOUNDKEY_MASTER_KEY";
+const MASTER_FILE: &str = "master.key";
+
+/// A directory that this process alone uses, as long as this value lives.
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is not there, refuses one that is not ours, and locks it.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        make(path)?;
+        check(path)?;
+        let lock = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path.join("store.sqlite")
+    }
+
+    /// The master key: from the environment or a systemd credential if one is given, else from the directory; made
+    /// there on the first start.
+    pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {
+        let path = self.path.join(MASTER_FILE);
+        let given = given_master_key()?;
+        match (given, path.exists()) {
+            (Some((source, _)), true) => bail!(
+                "two master keys: {source} and {}; keep the one that belongs to the store and move the other away",
+                path.display()
+            ),
+            (Some((source, text)), false) => parse_master_key(&text, &source),
+            (None, true) => read_master_key(&path),
+            (None, false) if self.store().exists() => bail!(
+                "{} is missing, but {} is there: put back the master key that the store was made with",
+                path.display(),
+                self.store().display()
+            ),
+            (None, false) => make_master_key(&path, entropy),
+        }
+    }
+}
+
+fn make(path: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => bail!("{} is not a directory; choose another with --data-dir", path.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+                format!("cannot make the data directory {}; choose another with --data-dir", path.display())
+            })
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot use the data directory {}", path.display())),
+    }
+}
+
+/// Refuses a directory of somebody else, or one that holds something else.
+fn check(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot use the data directory {shown}"))?;
+    let me = rustix::process::geteuid().as_raw();
+    if metadata.uid() != me {
+        bail!(
+            "the data directory {shown} belongs to uid {}, and this process runs as uid {me}: run it as its owner, \
+             or `chown -R {me} {shown}`",
+            metadata.uid()
+        );
+    }
+    if metadata.mode() & 0o022 != 0 {
+        bail!(
+            "others may write into the data directory {shown} (mode {:04o}): `chmod 700 {shown}`",
+            metadata.mode() & 0o7777
+        );
+    }
+    let entries = std::fs::read_dir(path).with_context(|| format!("cannot read the data directory {shown}"))?;
+    let mut stranger = None;
+    for entry in entries {
+        let name = entry.with_context(|| format!("cannot read the data directory {shown}"))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        if OURS.contains(&name.as_str()) {
+            return Ok(());
+        }
+        if !name.starts_with('.') && name != "lost+found" && name != "server.yaml" {
+            stranger.get_or_insert(name);
+        }
+    }
+    match stranger {
+        None => Ok(()),
+        Some(name) => bail!(
+            "{shown} is not a data directory of boundkey-server (it holds `{name}`): choose an empty or a new one \
+             with --data-dir"
+        ),
+    }
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let place = path.join("server.lock");
+    let unwritable = || {
+        format!("cannot write into the data directory {}; free or mend it, or choose another with --data-dir", path.display())
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&place)
+        .with_context(unwritable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+            bail!(
+                "the data directory {} is used by a boundkey-server that runs ({holder}): stop it, or choose another \
+                 directory with --data-dir",
+                path.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", place.display()));
+        }
+    }
+    file.set_len(0).with_context(unwritable)?;
+    writeln!(file, "{}", std::process::id()).with_context(unwritable)?;
+    Ok(file)
+}
+
+/// The master key that the environment gives, and the name of its source.
+fn given_master_key() -> anyhow::Result<Option<(String, Zeroizing<Vec<u8>>)>> {
+    let variable = std::env::var_os(MASTER_VARIABLE)
+        .map(|text| (MASTER_VARIABLE.to_owned(), Zeroizing::new(text.into_encoded_bytes())));
+    let credential = match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        None => None,
+        Some(directory) => {
+            let path = Path::new(&directory).join(MASTER_FILE);
+            match std::fs::read(&path) {
+                Ok(text) => Some((path.display().to_string(), Zeroizing::new(text))),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            }
+        }
+    };
+    match (variable, credential) {
+        (Some((one, _)), Some((other, _))) => bail!("two master keys: {one} and {other}; give one"),
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+fn parse_master_key(text: &[u8], source: &str) -> anyhow::Result<MasterKey> {
+    MasterKey::from_json(text).with_context(|| format!("{source} holds no usable master key"))
+}
+
+fn read_master_key(path: &Path) -> anyhow::Result<MasterKey> {
+    let shown = path.display();
+    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
+    if metadata.mode() & 0o077 != 0 {
+        bail!(
+            "others may read or write the master key {shown} (mode {:04o}): `chmod 600 {shown}`, and consider who read it",
+            metadata.mode() & 0o7777
+        );
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut text).with_context(|| format!("cannot read {shown}"))?;
+    parse_master_key(&text, &shown.to_string())
+}
+
+/// Written beside, synced, then renamed: there is never half a master key.
+fn make_master_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    entropy.fill(bytes.as_mut());
+    let key = MasterKey::new(1, *bytes);
+    let beside = path.with_extension("key.new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&key.to_json())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().with_context(|| format!("cannot write the master key {}", path.display()))?;
+    Ok(key)
+}

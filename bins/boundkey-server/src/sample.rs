@@ -1,0 +1,79 @@
+//! `configure`: a commented configuration with every default in it.
+
+use crate::args::SettingArgs;
+use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN};
+
+/// The configuration that says what the flags say.
+pub(crate) fn sample(flags: &SettingArgs) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let cluster = match &flags.cluster_name {
+        Some(name) => format!("cluster_name: {}", quoted(name)),
+        None => "#cluster_name: example.com".to_owned(),
+    };
+    let data_dir = flags.data_dir.as_ref().map_or_else(|| DEFAULT_DATA_DIR.into(), |d| d.display().to_string());
+    let listen = flags.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+    let public = if flags.public_addrs.is_empty() {
+        "#public_addrs: [\"server.example.com:443\"]".to_owned()
+    } else {
+        let list: Vec<String> = flags.public_addrs.iter().map(|a| quoted(a)).collect();
+        format!("public_addrs: [{}]", list.join(", "))
+    };
+    TEMPLATE
+        .replace("@CLUSTER@", &cluster)
+        .replace("@DATA_DIR@", &quoted(&data_dir))
+        .replace("@LISTEN@", &quoted(listen))
+        .replace("@PUBLIC@", &public)
+}
+
+const TEMPLATE: &str = r#"# boundkey-server; check it with: boundkey-server check-config -c FILE
+# Everything but cluster_name may be left out; commented lines show the defaults or an example.
+
+# In every certificate and every join; fixed for good by the first start.
+@CLUSTER@
+
+# Keys, store, admin socket, lock. One server to a directory; 0700.
+data_dir: @DATA_DIR@
+
+# Where machines connect (TLS 1.3).
+listen: @LISTEN@
+
+# Under which addresses they reach it: they stand in the server's certificate.
+@PUBLIC@
+
+# A certificate of your own instead of the cluster's; read again on SIGHUP.
+#tls:
+#  cert_file: /etc/ssl/server.pem       # leaf first, then its CAs
+#  key_file: /etc/ssl/server.key
+
+# How long certificates live: what is given when a machine asks for nothing, and the bounds.
+#lifetimes:
+#  host: 24h
+#  bot: 1h
+#  host_max: 7d
+#  bot_max: 24h
+#  min: 60s
+#  server: 30d                          # the server's own
+
+#lifecycle:
+#  renewal_grace:                       # after expiry, a join still counts as a renewal for so long
+#    hosts: 30d
+#    bots: 24h
+#  auto_lock_revokes: bots              # what an automatic lock revokes at once: none, bots or all
+
+#limits:
+#  concurrent_joins: 256                # more are answered 503
+#  concurrent_handshakes: 256           # more wait
+#  connections: 10000                   # more wait
+#  handshake_timeout: 10s
+#  read_timeout: 15s
+#  request_timeout: 60s
+
+#admin_socket:
+#  path: /run/boundkey-server/admin.sock   # default: admin.sock in data_dir
+#  mode: "0600"
+#  group: boundkey                      # with mode "0660"
+
+#log:
+#  level: info                          # error, warn, info, debug, trace; read again on SIGHUP
+#  format: text                         # or json
+"#;

@@ -1,0 +1,199 @@
+//! `start`: everything that can fail fails before the ready line.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
+use boundkey_service::{
+    OnBlockingThreads, Parts, Service, ServiceConfig, StartError, SystemClock, SystemEntropy, remembered_cluster,
+};
+use boundkey_store_sqlite::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::StartArgs;
+use crate::config::Settings;
+use crate::data_dir::DataDir;
+use crate::logging::{self, Level};
+
+pub(crate) fn run(args: &StartArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(args.config.as_deref(), &args.settings)?;
+    let level = logging::start(&settings.log)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?
+        .block_on(start(settings, args, level))
+}
+
+async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Result<()> {
+    // Asked for first, so that a signal during the start is not lost.
+    let mut signals = Signals::new()?;
+    let directory = DataDir::open(&settings.data_dir)?;
+    let tls = listen(&settings.listen).await?;
+    let local = tls.local_addr().context("cannot tell the address that is listened on")?;
+    let service = open_service(&settings, &directory, &local).await?;
+    let certificate = ServerTls::new(&service, settings.tls_source(&local.to_string()))?;
+    let socket = settings.admin_socket_path();
+    let admin = bind_admin_socket(&socket, settings.admin_socket.mode)?;
+    give_to_group(&socket, settings.admin_socket.group.as_deref())?;
+    announce(&service, &settings, &local)?;
+
+    let listeners = Listeners { tls, certificate: certificate.clone(), admin: Some(admin) };
+    let until = async {
+        while signals.next().await == Asked::Reload {
+            reload(&service, &certificate, &level, args);
+        }
+        tracing::info!("stopping: running requests may end");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    };
+    serve(service.clone(), listeners, until).await?;
+    // A socket left behind would look like a server that was killed.
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+            "cannot listen on {address}: the address is in use; stop the program that has it, or choose another with \
+             --listen"
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
+            "cannot listen on {address}: {error}; ports below 1024 need the capability CAP_NET_BIND_SERVICE, or \
+             choose another with --listen"
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+async fn open_service(settings: &Settings, directory: &DataDir, local: &SocketAddr) -> anyhow::Result<Service> {
+    let entropy = SystemEntropy::new();
+    let master = directory.master_key(&entropy)?;
+    let store = Arc::new(SqliteStore::open(&directory.store())?);
+    let clock = SystemClock;
+    let remembered = remembered_cluster(&*store, boundkey_service::Clock::now(&clock)).await?;
+    let Some(cluster) = settings.cluster_name.clone().or(remembered) else {
+        bail!(
+            "this is the first start in {}: name the cluster, for instance with --cluster-name example.com",
+            settings.data_dir.display()
+        );
+    };
+    let config = ServiceConfig {
+        public_addrs: settings.public_addrs.clone(),
+        listen: local.to_string(),
+        store_kind: "sqlite".to_owned(),
+        lifetimes: settings.lifetimes,
+        policy: settings.policy,
+        auto_lock_revokes: settings.auto_lock_revokes,
+        limits: settings.limits,
+        ..ServiceConfig::new(cluster)
+    };
+    let parts = Parts {
+        store,
+        master,
+        config,
+        clock: Arc::new(clock),
+        entropy: Arc::new(entropy),
+        stretch: Arc::new(OnBlockingThreads::new(2)),
+    };
+    Service::start(parts).await.map_err(|error| match error {
+        StartError::OtherCluster { .. } => anyhow::Error::from(error)
+            .context(format!("{} holds another cluster", settings.data_dir.display())),
+        other => other.into(),
+    })
+}
+
+/// The ready line, for people and scripts; then systemd.
+fn announce(service: &Service, settings: &Settings, local: &SocketAddr) -> anyhow::Result<()> {
+    let pins = service.ca_pins().join(", ");
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready: https://{local} cluster {} ca pin {pins}", service.cluster())
+        .and_then(|()| out.flush())
+        .context("cannot write the ready line to standard output")?;
+    if is_loopback(local.ip()) {
+        tracing::warn!(
+            "only this machine can reach {local}; for others: --listen 0.0.0.0:443 --public-addr HOST:PORT"
+        );
+    } else if settings.public_addrs.is_empty() && settings.tls.is_none() {
+        tracing::warn!("no --public-addr: machines can check the server's certificate by address only if it is {local}");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// SIGHUP: the certificate's files and the log's level, nothing else. What cannot be read leaves things as they are.
+fn reload(service: &Service, certificate: &ServerTls, level: &Level, args: &StartArgs) {
+    match Settings::load(args.config.as_deref(), &args.settings) {
+        Ok(settings) => {
+            if let Err(error) = level.change(&settings.log) {
+                tracing::error!("the log level stays as it is: {error:#}");
+            }
+        }
+        Err(error) => tracing::error!("the configuration is not read again: {error:#}"),
+    }
+    match certificate.reload(service) {
+        Ok(()) => tracing::info!("read the certificate and the log level again"),
+        Err(error) => tracing::error!("the certificate stays as it is: {:#}", anyhow::Error::from(error)),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}
+
+/// `admin_socket.group`: a name of /etc/group, or a number.
+fn give_to_group(socket: &Path, group: Option<&str>) -> anyhow::Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    let gid = match group.parse::<u32>() {
+        Ok(gid) => gid,
+        Err(_) => {
+            let table = std::fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
+            let found = table.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                if fields.next() == Some(group) { fields.nth(1)?.parse().ok() } else { None }
+            });
+            match found {
+                Some(gid) => gid,
+                None => bail!("admin_socket.group: there is no group `{group}` in /etc/group"),
+            }
+        }
+    };
+    std::os::unix::fs::chown(socket, None, Some(gid))
+        .with_context(|| format!("cannot give {} to the group {group}", socket.display()))
+}

@@ -1,0 +1,95 @@
+//! The service on sockets: TLS for machines, a Unix socket for administration, and the work that no request asks for.
+
+mod connections;
+mod socket;
+mod tls;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Service, join};
+pub use boundkey_ca::ServerNames;
+pub use socket::{SocketError, bind_admin_socket};
+pub use tls::{ServerTls, TlsError, TlsSource};
+
+/// Requests that still run when the server is asked to stop get this long.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often counted refusals are written.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How often it is looked whether the server's own certificate is due.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// The sockets of a server, already listening: whatever could fail has failed before.
+pub struct Listeners {
+    /// For machines.
+    pub tls: TcpListener,
+    /// The certificate to show there.
+    pub certificate: Arc<ServerTls>,
+    /// For administration, if wanted.
+    pub admin: Option<UnixListener>,
+}
+
+/// Serves until `shutdown` is ready, then lets running requests end.
+///
+/// # Errors
+/// TLS cannot be set up; nothing was served then.
+pub async fn serve(
+    service: Service,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), TlsError> {
+    let acceptor = TlsAcceptor::from(listeners.certificate.server_config()?);
+    let limits = service.config().limits;
+    let graceful = GracefulShutdown::new();
+    let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
+    let machines = connections::tls(
+        listeners.tls,
+        acceptor,
+        service.public_router(),
+        limits,
+        &graceful,
+        service.stopping(),
+    );
+    let administration = async {
+        if let Some(listener) = listeners.admin {
+            connections::admin(listener, service.admin_router(), limits, &graceful, service.stopping()).await;
+        }
+    };
+    let stop = async {
+        shutdown.await;
+        service.stop();
+    };
+    tokio::join!(machines, administration, stop);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    upkeep.abort();
+    if let Err(refusal) = join::flush_refusals(&service, service.now()).await {
+        tracing::warn!(cause = refusal.cause, "counted refusals are lost");
+    }
+    Ok(())
+}
+
+async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
+    let mut flush = tokio::time::interval(FLUSH);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = flush.tick() => {
+                if let Err(refusal) = join::flush_refusals(&service, service.now()).await {
+                    tracing::warn!(cause = refusal.cause, "counted refusals could not be written");
+                }
+            }
+            _ = look.tick() => match certificate.renew_if_due(&service) {
+                Ok(true) => tracing::info!("made the server's own certificate anew"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(%error, "cannot make the server's own certificate anew"),
+            },
+        }
+    }
+}
