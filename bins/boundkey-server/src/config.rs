@@ -131,7 +131,9 @@ impl Settings {
     /// Where the certificate of the TLS port comes from, the port being known.
     pub(crate) fn tls_source(&self, listening: &str) -> TlsSource {
         match &self.tls {
-            Some(files) => TlsSource::Files { certificate: files.certificate.clone(), key: files.key.clone() },
+            Some(files) => {
+                TlsSource::Files { certificate: files.certificate.clone(), key: files.key.clone() }
+            }
             None => {
                 let addresses = std::iter::once(listening.to_owned()).chain(self.public_addrs.clone());
                 TlsSource::Own { addresses: addresses.collect() }
@@ -209,10 +211,18 @@ fn read_lifetimes(top: &mut Fields<'_>, lifetimes: &mut Lifetimes) {
         ("bot", lifetimes.bot, "bot_max", lifetimes.bot_max),
     ] {
         if given > cap {
-            section.fault(key, seconds(given), format!("at most `lifetimes.{cap_key}`, which is {}", seconds(cap)));
+            section.fault(
+                key,
+                seconds(given),
+                format!("at most `lifetimes.{cap_key}`, which is {}", seconds(cap)),
+            );
         }
         if given < lifetimes.min {
-            section.fault(key, seconds(given), format!("at least `lifetimes.min`, which is {}", seconds(lifetimes.min)));
+            section.fault(
+                key,
+                seconds(given),
+                format!("at least `lifetimes.min`, which is {}", seconds(lifetimes.min)),
+            );
         }
     }
     section.finish();

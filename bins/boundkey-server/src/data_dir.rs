@@ -72,7 +72,8 @@ fn make(path: &Path) -> anyhow::Result<()> {
 /// Refuses a directory of somebody else, or one that holds something else.
 fn check(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot use the data directory {shown}"))?;
+    let metadata =
+        std::fs::metadata(path).with_context(|| format!("cannot use the data directory {shown}"))?;
     let me = rustix::process::geteuid().as_raw();
     if metadata.uid() != me {
         bail!(
@@ -87,7 +88,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
             metadata.mode() & 0o7777
         );
     }
-    let entries = std::fs::read_dir(path).with_context(|| format!("cannot read the data directory {shown}"))?;
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("cannot read the data directory {shown}"))?;
     let mut stranger = None;
     for entry in entries {
         let name = entry.with_context(|| format!("cannot read the data directory {shown}"))?.file_name();
@@ -111,7 +113,10 @@ fn check(path: &Path) -> anyhow::Result<()> {
 fn lock(path: &Path) -> anyhow::Result<File> {
     let place = path.join("server.lock");
     let unwritable = || {
-        format!("cannot write into the data directory {}; free or mend it, or choose another with --data-dir", path.display())
+        format!(
+            "cannot write into the data directory {}; free or mend it, or choose another with --data-dir",
+            path.display()
+        )
     };
     let mut file = OpenOptions::new()
         .read(true)
@@ -127,7 +132,8 @@ fn lock(path: &Path) -> anyhow::Result<File> {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+            let holder =
+                if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
             bail!(
                 "the data directory {} is used by a boundkey-server that runs ({holder}): stop it, or choose another \
                  directory with --data-dir",
@@ -190,7 +196,8 @@ fn make_master_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<MasterK
     let key = MasterKey::new(1, *bytes);
     let beside = path.with_extension("key.new");
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(&key.to_json())?;
         file.sync_all()?;
         std::fs::rename(&beside, path)?;

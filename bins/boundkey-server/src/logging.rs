@@ -29,6 +29,7 @@ impl Level {
 
 fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
     let text = std::env::var(VARIABLE).unwrap_or_else(|_| log.level.clone());
-    EnvFilter::try_new(&text)
-        .map_err(|error| anyhow::anyhow!("{VARIABLE}: found `{text}`; allowed: a level such as debug ({error})"))
+    EnvFilter::try_new(&text).map_err(|error| {
+        anyhow::anyhow!("{VARIABLE}: found `{text}`; allowed: a level such as debug ({error})")
+    })
 }

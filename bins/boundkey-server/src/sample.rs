@@ -10,7 +10,8 @@ pub(crate) fn sample(flags: &SettingArgs) -> String {
         Some(name) => format!("cluster_name: {}", quoted(name)),
         None => "#cluster_name: example.com".to_owned(),
     };
-    let data_dir = flags.data_dir.as_ref().map_or_else(|| DEFAULT_DATA_DIR.into(), |d| d.display().to_string());
+    let data_dir =
+        flags.data_dir.as_ref().map_or_else(|| DEFAULT_DATA_DIR.into(), |d| d.display().to_string());
     let listen = flags.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let public = if flags.public_addrs.is_empty() {
         "#public_addrs: [\"server.example.com:443\"]".to_owned()

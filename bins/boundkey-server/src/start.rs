@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
-    OnBlockingThreads, Parts, Service, ServiceConfig, StartError, SystemClock, SystemEntropy, remembered_cluster,
+    OnBlockingThreads, Parts, Service, ServiceConfig, StartError, SystemClock, SystemEntropy,
+    remembered_cluster,
 };
 use boundkey_store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
@@ -71,7 +72,11 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     }
 }
 
-async fn open_service(settings: &Settings, directory: &DataDir, local: &SocketAddr) -> anyhow::Result<Service> {
+async fn open_service(
+    settings: &Settings,
+    directory: &DataDir,
+    local: &SocketAddr,
+) -> anyhow::Result<Service> {
     let entropy = SystemEntropy::new();
     let master = directory.master_key(&entropy)?;
     let store = Arc::new(SqliteStore::open(&directory.store())?);
@@ -120,7 +125,9 @@ fn announce(service: &Service, settings: &Settings, local: &SocketAddr) -> anyho
             "only this machine can reach {local}; for others: --listen 0.0.0.0:443 --public-addr HOST:PORT"
         );
     } else if settings.public_addrs.is_empty() && settings.tls.is_none() {
-        tracing::warn!("no --public-addr: machines can check the server's certificate by address only if it is {local}");
+        tracing::warn!(
+            "no --public-addr: machines can check the server's certificate by address only if it is {local}"
+        );
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Ok(())

@@ -23,7 +23,9 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// The path does not fit into a socket's address.
-    #[error("the path {path} is too long for a socket ({found} bytes, at most 107): use a shorter data directory")]
+    #[error(
+        "the path {path} is too long for a socket ({found} bytes, at most 107): use a shorter data directory"
+    )]
     TooLong {
         /// The path.
         path: PathBuf,
