@@ -124,12 +124,20 @@ impl X509Authority {
         self.pin.clone()
     }
 
+    /// Whether [`X509Authority::sign_leaf`] would sign this: to be asked before anything is promised.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request.
+    pub fn check_leaf(&self, request: &LeafRequest<'_>) -> Result<(), LintError> {
+        lint::leaf_request(request, self.window)
+    }
+
     /// Lints the request, encodes, lints the encoded bytes, signs. DER.
     ///
     /// # Errors
     /// [`CaError::Refused`] with everything that is wrong; nothing was signed then.
     pub fn sign_leaf(&self, request: &LeafRequest<'_>) -> Result<Vec<u8>, CaError> {
-        lint::leaf_request(request, self.window)?;
+        self.check_leaf(request)?;
         let subject = SubjectKey::new(request.public_key)
             .ok_or_else(|| CaError::encoding("this public key has no X.509 form"))?;
         let issuer = lint::Issuer { subject_der: &self.subject_der, key_id: &self.key_id };

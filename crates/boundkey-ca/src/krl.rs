@@ -5,7 +5,6 @@ use time::OffsetDateTime;
 
 use crate::CaError;
 use crate::lint::Lints;
-use crate::ssh::public_key_blob;
 
 const MAGIC: &[u8; 8] = b"SSHKRL\n\0";
 const FORMAT_VERSION: u32 = 1;
@@ -52,7 +51,7 @@ pub fn key_revocation_list(
         let serials: BTreeSet<u64> = serials.iter().copied().collect();
         if !serials.is_empty() {
             let mut section = Vec::new();
-            put_string(&mut section, &public_key_blob(key)?)?;
+            put_string(&mut section, &key.to_ssh_blob())?;
             put_string(&mut section, b"")?; // reserved
             put_serials(&mut section, &serials)?;
             out.push(SECTION_CERTIFICATES);
@@ -120,7 +119,7 @@ mod tests {
         expected.extend_from_slice(b"\0\0\0\0\0\0\0\x01c");
         // Section of 4 + 51 key bytes, 4 reserved, 1 + 4 + 16 for the list.
         expected.extend_from_slice(&[1, 0, 0, 0, 80, 0, 0, 0, 51]);
-        expected.extend_from_slice(&public_key_blob(&key()).unwrap());
+        expected.extend_from_slice(&key().to_ssh_blob());
         expected.extend_from_slice(&[0, 0, 0, 0, 0x20, 0, 0, 0, 16]);
         expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(list, expected);

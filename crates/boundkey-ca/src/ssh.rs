@@ -8,9 +8,9 @@ use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, Signature};
 use time::OffsetDateTime;
 
-use crate::CaError;
 use crate::key::AuthorityKey;
 use crate::lint::{self, Window};
+use crate::{CaError, LintError};
 
 const DOCUMENT: &str = "OpenSSH certificate";
 
@@ -119,12 +119,15 @@ impl SshAuthority {
     /// # Errors
     /// [`CaError::Refused`] with everything that is wrong.
     pub fn sign(&self, request: &SshRequest<'_>) -> Result<String, CaError> {
-        match request.profile {
-            SshProfile::User => self.sign_with(request, &SshOptions::default()),
-            SshProfile::Host => {
-                self.sign_with(request, &SshOptions { permissions: &[], ..SshOptions::default() })
-            }
-        }
+        self.sign_with(request, &SshOptions::usual(request.profile))
+    }
+
+    /// Whether [`SshAuthority::sign`] would sign this: to be asked before anything is promised.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request.
+    pub fn check(&self, request: &SshRequest<'_>) -> Result<(), LintError> {
+        lint::ssh_request(request, &SshOptions::usual(request.profile))
     }
 
     /// Signs with explicit options; a host certificate has none.
@@ -169,6 +172,14 @@ fn fill(builder: &mut Builder, request: &SshRequest<'_>, options: &SshOptions<'_
 }
 
 impl SshOptions<'_> {
+    /// The default for a user, nothing for a host.
+    fn usual(profile: SshProfile) -> Self {
+        match profile {
+            SshProfile::User => Self::default(),
+            SshProfile::Host => Self { permissions: &[], ..Self::default() },
+        }
+    }
+
     /// Names and values, sorted by name as the format wants them.
     pub(crate) fn critical(&self) -> Vec<(String, String)> {
         let mut options = Vec::new();
@@ -239,11 +250,6 @@ pub fn inspect_ssh(line: &str) -> Result<SshView, CaError> {
         critical_options: pairs(certificate.critical_options()),
         extensions: pairs(certificate.extensions()),
     })
-}
-
-/// The wire form of a public key, as revocation lists name a CA.
-pub(crate) fn public_key_blob(key: &PublicKey) -> Result<Vec<u8>, CaError> {
-    ssh_key::PublicKey::from(key_data(key)?).to_bytes().map_err(CaError::encoding)
 }
 
 fn key_data(key: &PublicKey) -> Result<KeyData, CaError> {

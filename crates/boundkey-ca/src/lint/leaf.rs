@@ -1,5 +1,3 @@
-use std::net::IpAddr;
-
 use super::names::{is_role, is_spiffe_id};
 use super::{LintError, Lints, Window, display_name, hex, is_common_name, is_dns_name};
 use crate::{LeafProfile, LeafRequest};
@@ -51,26 +49,13 @@ fn names(request: &LeafRequest<'_>, lints: &mut Lints) {
             display_name(name),
             "a host name of letters, digits, '-' and '_', without wildcards",
         );
-        lints.require(
-            !request.dns_names[..index].iter().any(|other| other.eq_ignore_ascii_case(name)),
-            format!("dns_names[{index}]"),
-            name,
-            "each name once",
-        );
     }
     for (index, address) in request.ip_addresses.iter().enumerate() {
-        let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
         lints.require(
-            !address.is_unspecified() && !address.is_multicast() && !broadcast,
+            !address.is_unspecified(),
             format!("ip_addresses[{index}]"),
             address,
             "the address of one host",
-        );
-        lints.require(
-            !request.ip_addresses[..index].contains(address),
-            format!("ip_addresses[{index}]"),
-            address,
-            "each address once",
         );
     }
     let count = request.dns_names.len() + request.ip_addresses.len();

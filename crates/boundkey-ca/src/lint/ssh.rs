@@ -30,7 +30,6 @@ pub(crate) fn ssh_request(request: &SshRequest<'_>, options: &SshOptions<'_>) ->
             display_name(principal),
             "a name without blanks, commas, quotes and the pattern characters *, ? and !",
         );
-        lints.require(!request.principals[..index].contains(principal), field(), principal, "each name once");
     }
     match request.profile {
         SshProfile::Host => lints.require(

@@ -114,3 +114,20 @@ fn a_leaf_may_live_as_long_as_its_ca_to_the_second() {
     let der = ca.sign_leaf(&request).unwrap();
     assert_eq!(verify(ca, &der, KeyUsage::server_auth(), CA_TO), Ok(()));
 }
+
+#[test]
+fn a_name_that_a_reader_does_not_like_does_not_spoil_the_others() {
+    let key = subject();
+    let (_, ca) = &both_cas()[0];
+    let names = crate::common::Names {
+        dns: ["a.1", "a_b.example", "twice.example", "TWICE.example", "ok.example"]
+            .map(str::to_owned)
+            .to_vec(),
+        ip: vec![],
+    };
+    let der = ca.sign_leaf(&leaf(LeafProfile::Host, &key, &names)).unwrap();
+    assert_eq!(verify(ca, &der, KeyUsage::server_auth(), NOW), Ok(()));
+    assert!(
+        valid_for(&der, "ok.example") && valid_for(&der, "twice.example") && valid_for(&der, "a_b.example")
+    );
+}
