@@ -13,6 +13,9 @@ use crate::loaded::{Loaded, put, unchanged};
 
 /// How long a CA's certificate is valid.
 const CA_LIFETIME: time::Duration = time::Duration::days(3653);
+/// A CA is valid from this long before it is made: its leaves are back-dated and must lie inside, also after the clock
+/// was set back or on another server whose clock is behind.
+const CA_BACK_DATED: time::Duration = time::Duration::days(1);
 /// Certificates are valid from this long before now, for clocks that are slow.
 pub(crate) const BACK_DATED: time::Duration = time::Duration::minutes(5);
 /// Another server of the same cluster may be making it at this moment: read again this often.
@@ -177,7 +180,7 @@ fn make(
         serial[0] = (serial[0] & 0x7f) | 0x01;
         let name = format!("{cluster} {} CA", ca_kind_text(kind));
         let key = AuthorityKey::generate_p256()?;
-        let ca = X509Authority::create(key, &name, serial, now - BACK_DATED, now + CA_LIFETIME)?;
+        let ca = X509Authority::create(key, &name, serial, now - CA_BACK_DATED, now + CA_LIFETIME)?;
         keep(kind, ca.key(), Some(ca.certificate_der()));
         Ok(ca)
     };
