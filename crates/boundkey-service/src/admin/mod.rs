@@ -1,10 +1,148 @@
 //! Administration: tokens, bots, locks, nodes, events. Reached over the Unix socket.
+//!
+//! Every change is one conditional commit that carries its audit events; every listing is a page of a range.
 
+mod apply;
+mod apply_token;
+mod bots;
+mod events;
+mod locks;
+mod nodes;
+mod plan;
+mod revoke;
+mod status;
+mod tokens;
+mod verbs;
+mod view;
+
+use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::routing::{get, post};
+use boundkey_api::{ApplyAnswer, ApplyRequest, Applied};
+use boundkey_proto::ProblemViolation;
+use boundkey_store::Range;
+use boundkey_token::{Resource, ResourceError, Violation, check_resource};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::Service;
+use crate::{Refusal, RequestContext, Service};
+use plan::carry_out;
+
+/// Bytes of an administration request's body: thousands of tokens in one file.
+pub const MAX_ADMIN_BODY: usize = 8 * 1024 * 1024;
+/// Items of a page when the request names no limit, and at most.
+const PAGE: usize = 500;
+const PAGE_MAX: usize = 5000;
 
 /// The routes of administration, without layers: the caller has put a `RequestContext` into every request.
-pub fn router(_service: &Service) -> Router {
+pub fn router(service: &Service) -> Router {
     Router::new()
+        .route("/v1/apply", post(apply_all))
+        .route("/v1/tokens", get(tokens::all))
+        .route("/v1/tokens/{name}", get(tokens::one).put(tokens::put).delete(tokens::remove))
+        .route("/v1/tokens/{name}/explain", post(verbs::explain))
+        .route("/v1/tokens/{name}/{verb}", post(verbs::verb))
+        .route("/v1/bots", get(bots::all))
+        .route("/v1/bots/{name}", get(bots::one).put(bots::put).delete(bots::remove))
+        .route("/v1/locks", get(locks::all).post(locks::set))
+        .route("/v1/locks/{id}", get(locks::one).delete(locks::remove))
+        .route("/v1/nodes", get(nodes::all))
+        .route("/v1/events", get(events::all))
+        .route("/v1/status", get(status::status))
+        .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY))
+        .with_state(service.clone())
+}
+
+/// Applies resources, all or nothing, as `POST /v1/apply` does: for `start --apply FILE` and embedders.
+///
+/// # Errors
+/// What exists (unless `update`), what was read at another revision, a used secret, or the store.
+pub async fn apply_resources(
+    service: &Service,
+    context: &RequestContext,
+    resources: &[Resource],
+    update: bool,
+) -> Result<Vec<Applied>, Refusal> {
+    carry_out(service, context, &apply::Apply { resources, update }).await
+}
+
+async fn apply_all(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    bytes: Bytes,
+) -> Result<Json<ApplyAnswer>, Refusal> {
+    let request: ApplyRequest = body(&bytes)?;
+    let mut resources = Vec::with_capacity(request.resources.len());
+    let mut faults = Vec::new();
+    for (index, value) in request.resources.iter().enumerate() {
+        match checked(value) {
+            Ok(resource) => resources.push(resource),
+            Err(violations) => faults.extend(
+                violations.into_iter().map(|v| ProblemViolation { path: format!("resources[{index}].{}", v.path), ..v }),
+            ),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(invalid(faults));
+    }
+    let applied = apply_resources(&service, &context, &resources, request.force).await?;
+    Ok(Json(ApplyAnswer { applied }))
+}
+
+/// One resource as JSON, checked.
+fn checked(value: &Value) -> Result<Resource, Vec<ProblemViolation>> {
+    check_resource(&boundkey_document::Document::from_json_value(value))
+        .map_err(|violations| violations.into_iter().map(shown).collect())
+}
+
+/// One resource from a request's body, checked.
+fn resource(bytes: &Bytes) -> Result<Resource, Refusal> {
+    boundkey_token::read_resource_json(bytes).map_err(|error| match error {
+        ResourceError::Syntax(error) => Refusal::new(400, "malformed_request", error.to_string()),
+        ResourceError::Violations(violations) => invalid(violations.into_iter().map(shown).collect()),
+    })
+}
+
+fn shown(violation: Violation) -> ProblemViolation {
+    ProblemViolation { path: violation.path, found: violation.found, allowed: violation.allowed }
+}
+
+fn invalid(violations: Vec<ProblemViolation>) -> Refusal {
+    let count = violations.len();
+    let detail = format!("{count} field{} cannot be accepted; nothing was changed", if count == 1 { "" } else { "s" });
+    Refusal::new(422, "invalid_resource", detail).violations(violations)
+}
+
+/// A request's body as JSON; an empty one reads as `{}`.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refusal> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| Refusal::new(400, "malformed_request", format!("the body is not what this path takes: {error}")))
+}
+
+/// `?limit=500&after=NAME`, with the filters that some listings know.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Listing {
+    limit: Option<usize>,
+    after: Option<String>,
+    state: Option<String>,
+    view: Option<String>,
+    secrets: bool,
+}
+
+impl Listing {
+    async fn page(&self, service: &Service, prefix: &str) -> Result<Range, Refusal> {
+        let limit = self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let after = self.after.as_ref().map(|name| format!("{prefix}{name}"));
+        Ok(service.store().range(prefix, after.as_deref(), limit, service.now()).await?)
+    }
+
+    /// The `after` of the next page, without the prefix.
+    fn next(page: &Range, prefix: &str) -> Option<String> {
+        page.next.as_deref().and_then(|key| key.strip_prefix(prefix)).map(str::to_owned)
+    }
 }

@@ -1,0 +1,188 @@
+//! Applying a token: the spec is the user's and is stored as written; the enrolment is the server's and changes only
+//! while no machine is bound, and only by new onboarding values.
+
+use boundkey_api::Applied;
+use boundkey_keys::{Purpose, Secret, hmac_sha256};
+use boundkey_lifecycle::{Enrolment, SecretRecord, Uid};
+use boundkey_proto::ProblemViolation;
+use boundkey_store::keys;
+use boundkey_store::records::{BotRecord, EnrolmentRecord, RevokedRecord, TokenRecord};
+use boundkey_token::{Resource, Secretish, Token};
+
+use super::apply::may_write;
+use super::plan::{Plan, token_keys};
+use super::view;
+use crate::context::hex;
+use crate::{Entry, Refusal, Service, Slot};
+
+/// Plans the creation of a token, or its update in place.
+pub(super) async fn apply(plan: &mut Plan<'_>, token: &Token, update: bool) -> Result<Applied, Refusal> {
+    let name = token.name.as_str();
+    let (token_key, enrolment_key) = token_keys(name);
+    plan.load(&[&token_key, &enrolment_key]).await?;
+    let old = plan.get::<TokenRecord>(&token_key).await?;
+    may_write(plan, "token", name, &token_key, token.revision.as_deref(), update)?;
+    let mut warnings = Resource::Token(token.clone()).warnings();
+    if let Some(bot) = &token.spec.bot_name
+        && plan.get::<BotRecord>(&keys::bot(bot.as_str())).await?.is_none()
+    {
+        warnings.push(format!(
+            "spec.bot_name: bot/{bot} does not exist yet; joins are denied until it does (`bots add {bot}`)"
+        ));
+    }
+    let secret = token.spec.bound_keypair.onboarding.registration_secret.as_ref().map(|s| &s.0);
+    let (record, enrolment, changed) = match &old {
+        None => create(plan, token, secret).await?,
+        Some(old) => change(plan, token, secret, old, &mut warnings).await?,
+    };
+    if changed {
+        plan.put(&token_key, &record);
+        plan.event(Entry {
+            code: if old.is_none() { "token_created" } else { "token_updated" }.to_owned(),
+            token: Some(name.to_owned()),
+            detail: format!("token {name} was {}", if old.is_none() { "created" } else { "updated" }),
+            ..Entry::default()
+        });
+    }
+    let shown = enrolment.unwrap_or_default();
+    let resource = view::token(plan.service, &record, &shown, plan.revision(&token_key), false)?;
+    Ok(Applied { created: old.is_none(), changed, resource, warnings })
+}
+
+type Planned = (TokenRecord, Option<Enrolment>, bool);
+
+async fn create(plan: &mut Plan<'_>, token: &Token, secret: Option<&Secret>) -> Result<Planned, Refusal> {
+    let mut uid = [0; 16];
+    plan.service.entropy().fill(&mut uid);
+    let uid = Uid(uid);
+    let record = TokenRecord {
+        uid,
+        created_at: plan.now,
+        token: without_secret(token),
+        sealed_secret: secret.map(|s| plan.service.seal_secret(Slot::TokenSecret(token.name.as_str()), s)),
+    };
+    let secrets = secrets_in_force(plan, token, secret).await?;
+    let enrolment = secrets.map(|secret| Enrolment { secret, ..Enrolment::default() });
+    if let Some(enrolment) = &enrolment {
+        let stored = EnrolmentRecord { uid, enrolment: enrolment.clone() };
+        plan.put(keys::enrolment(token.name.as_str()), &stored);
+    }
+    Ok((record, enrolment, true))
+}
+
+async fn change(
+    plan: &mut Plan<'_>,
+    token: &Token,
+    secret: Option<&Secret>,
+    old: &TokenRecord,
+    warnings: &mut Vec<String>,
+) -> Result<Planned, Refusal> {
+    let name = token.name.as_str();
+    let enrolment_key = keys::enrolment(name);
+    let stored = plan.get::<EnrolmentRecord>(&enrolment_key).await?;
+    let enrolment = stored.map(|stored| stored.enrolment);
+    let held = open_spec_secret(plan.service, old)?;
+    // A file without the secret leaves it as it is: `get` prints none, so what it printed may be applied again.
+    let secret_changed = secret.is_some_and(|secret| held.as_ref() != Some(secret));
+    let sealed_secret = match secret {
+        Some(secret) if secret_changed => Some(plan.service.seal_secret(Slot::TokenSecret(name), secret)),
+        _ => old.sealed_secret.clone(),
+    };
+    let record = TokenRecord { token: without_secret(token), sealed_secret, ..old.clone() };
+    let changed = record != *old;
+    let key_changed = token.spec.bound_keypair.onboarding.initial_public_key
+        != old.token.spec.bound_keypair.onboarding.initial_public_key;
+    if !secret_changed && !key_changed {
+        return Ok((record, enrolment, changed));
+    }
+    if enrolment.as_ref().is_some_and(Enrolment::is_bound) {
+        warnings.push(format!(
+            "spec.bound_keypair.onboarding: {name} is bound, so a changed secret or initial key has no effect; to \
+             bind another machine use `bound-keypair reset {name}`"
+        ));
+        return Ok((record, enrolment, changed));
+    }
+    let in_force = secret.or(held.as_ref());
+    let secrets = secrets_in_force(plan, token, in_force).await?.unwrap_or_default();
+    let next = Enrolment {
+        secret: SecretRecord { void_key: enrolment.as_ref().and_then(|e| e.secret.void_key.clone()), ..secrets },
+        ..enrolment.unwrap_or_default()
+    };
+    plan.put(&enrolment_key, &EnrolmentRecord { uid: old.uid, enrolment: next.clone() });
+    Ok((record, Some(next), changed))
+}
+
+/// What the enrolment of an unbound token has to hold: nothing if an initial key is given (it wins), else the proof key
+/// of the spec's secret, else a generated secret with its proof key.
+async fn secrets_in_force(
+    plan: &mut Plan<'_>,
+    token: &Token,
+    secret: Option<&Secret>,
+) -> Result<Option<SecretRecord>, Refusal> {
+    let name = token.name.as_str();
+    if token.spec.bound_keypair.onboarding.initial_public_key.is_some() {
+        return Ok(None);
+    }
+    let Some(secret) = secret else { return Ok(Some(generated(plan.service, name).await)) };
+    let proof_key = plan.service.sealed_proof_key(name, secret).await;
+    let fingerprint = secret_fingerprint(plan.service, name, &proof_key)?;
+    if plan.get::<RevokedRecord>(&keys::used_secret(&fingerprint)).await?.is_some() {
+        let violation = ProblemViolation {
+            path: "spec.bound_keypair.onboarding.registration_secret".to_owned(),
+            found: "a secret that an earlier token of this name has used".to_owned(),
+            allowed: "a secret that was never used, or none (one is generated)".to_owned(),
+        };
+        return Err(Refusal::new(422, "secret_used", "this registration secret was used before; choose another")
+            .violations(vec![violation]));
+    }
+    Ok(Some(SecretRecord { proof_key: Some(proof_key), ..SecretRecord::default() }))
+}
+
+/// A new generated secret, sealed, with its proof key.
+pub(super) async fn generated(service: &Service, name: &str) -> SecretRecord {
+    let secret = service.generate_secret();
+    SecretRecord {
+        generated: Some(service.seal_secret(Slot::GeneratedSecret(name), &secret)),
+        proof_key: Some(service.sealed_proof_key(name, &secret).await),
+        ..SecretRecord::default()
+    }
+}
+
+/// By which a used secret is known again after its token was removed; tells nothing of the secret.
+pub(super) fn secret_fingerprint(
+    service: &Service,
+    name: &str,
+    proof_key: &boundkey_lifecycle::Sealed,
+) -> Result<String, Refusal> {
+    let master = service.master();
+    let key = master
+        .derive(Purpose::SecretFingerprint, master.current())
+        .ok_or_else(|| Refusal::internal("the current epoch of the master key does not derive"))?;
+    let proof_key = service.open(Slot::ProofKey(name), proof_key).map_err(Refusal::internal)?;
+    Ok(hex(&hmac_sha256(key.as_bytes(), &proof_key)))
+}
+
+/// The spec's secret, opened.
+pub(super) fn open_spec_secret(service: &Service, record: &TokenRecord) -> Result<Option<Secret>, Refusal> {
+    let slot = Slot::TokenSecret(record.token.name.as_str());
+    record
+        .sealed_secret
+        .as_ref()
+        .map(|sealed| service.open_secret(slot, sealed))
+        .transpose()
+        .map_err(Refusal::internal)
+}
+
+fn without_secret(token: &Token) -> Token {
+    let mut token = token.clone();
+    token.revision = None;
+    token.spec.bound_keypair.onboarding.registration_secret = None;
+    token
+}
+
+/// The token with its secret put back, as its owner wrote it.
+pub(super) fn with_secret(service: &Service, record: &TokenRecord) -> Result<Token, Refusal> {
+    let mut token = record.token.clone();
+    token.spec.bound_keypair.onboarding.registration_secret = open_spec_secret(service, record)?.map(Secretish);
+    Ok(token)
+}

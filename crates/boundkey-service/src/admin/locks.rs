@@ -1,0 +1,264 @@
+//! Locks: the resource itself, and the index by target that the join path reads.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use boundkey_api::{LockRequest, Page};
+use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
+use boundkey_store::keys;
+use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record};
+use boundkey_token::{Lock, LockTarget};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::plan::{Operation, Plan, carry_out, every};
+use super::{Listing, body, view};
+use crate::context::hex;
+use crate::{Entry, Refusal, RequestContext, Service};
+
+/// The index key of a target.
+fn index_key(target: &LockTarget) -> String {
+    let (kind, id) = describe(target);
+    keys::lock_of(kind, id)
+}
+
+/// Kind and id of a target, as in the index and in messages.
+pub(super) fn describe(target: &LockTarget) -> (&'static str, &str) {
+    match target {
+        LockTarget::Token(id) => ("token", id),
+        LockTarget::Bot(id) => ("bot", id),
+        LockTarget::Host(id) => ("host", id),
+        LockTarget::BotInstance(id) => ("instance", id),
+    }
+}
+
+pub(super) fn by_hand(lock: &Lock, created_at: OffsetDateTime) -> LockRecord {
+    LockRecord {
+        target: lock.target.clone(),
+        lock: LockInForce {
+            id: lock.name.to_string(),
+            origin: LockOrigin::ByHand,
+            message: lock.message.clone(),
+            expires: lock.expires,
+        },
+        created_at,
+    }
+}
+
+/// Writes the lock and lists it under its target.
+pub(super) async fn list(plan: &mut Plan<'_>, record: &LockRecord) -> Result<(), Refusal> {
+    let key = index_key(&record.target);
+    let mut index = plan.get::<LockIndex>(&key).await?.unwrap_or_default();
+    index.locks.retain(|lock| lock.id != record.lock.id && lock.expires.is_none_or(|at| at > plan.now));
+    index.locks.push(record.lock.clone());
+    plan.put(key, &index);
+    plan.put_until(keys::lock(&record.lock.id), record, record.lock.expires);
+    let (kind, id) = describe(&record.target);
+    plan.event(Entry {
+        code: "lock_created".to_owned(),
+        token: (kind == "token").then(|| id.to_owned()),
+        identity: (kind != "token").then(|| id.to_owned()),
+        detail: format!("lock {} on {kind} {id}", record.lock.id),
+        ..Entry::default()
+    });
+    Ok(())
+}
+
+/// Removes the lock and its entry under its target.
+pub(super) async fn unlist(plan: &mut Plan<'_>, record: &LockRecord) -> Result<(), Refusal> {
+    let key = index_key(&record.target);
+    let mut index = plan.get::<LockIndex>(&key).await?.unwrap_or_default();
+    index.locks.retain(|lock| lock.id != record.lock.id && lock.expires.is_none_or(|at| at > plan.now));
+    match index.locks.is_empty() {
+        true => plan.delete(key),
+        false => plan.put(key, &index),
+    }
+    plan.delete(keys::lock(&record.lock.id));
+    let (kind, id) = describe(&record.target);
+    plan.event(Entry {
+        code: "lock_removed".to_owned(),
+        token: (kind == "token").then(|| id.to_owned()),
+        identity: (kind != "token").then(|| id.to_owned()),
+        detail: format!("lock {} on {kind} {id} was removed", record.lock.id),
+        ..Entry::default()
+    });
+    Ok(())
+}
+
+/// Removes the automatic lock of a token, if there is one.
+pub(super) async fn remove_automatic(plan: &mut Plan<'_>, token: &str) -> Result<bool, Refusal> {
+    let index = plan.get::<LockIndex>(&keys::lock_of("token", token)).await?.unwrap_or_default();
+    let automatic: Vec<String> = index
+        .locks
+        .iter()
+        .filter(|lock| matches!(lock.origin, LockOrigin::Automatic(_)))
+        .map(|lock| lock.id.clone())
+        .collect();
+    for id in &automatic {
+        if let Some(record) = plan.get::<LockRecord>(&keys::lock(id)).await? {
+            unlist(plan, &record).await?;
+        }
+    }
+    Ok(!automatic.is_empty())
+}
+
+struct SetLock<'a> {
+    id: String,
+    request: &'a LockRequest,
+}
+
+#[async_trait]
+impl Operation for SetLock<'_> {
+    type Answer = Value;
+
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
+        let expires = self.request.ttl_seconds.map(|ttl| plan.now + Duration::from_secs(ttl));
+        let record = LockRecord {
+            target: self.request.target.clone(),
+            lock: LockInForce {
+                id: self.id.clone(),
+                origin: LockOrigin::ByHand,
+                message: self.request.message.clone(),
+                expires,
+            },
+            created_at: plan.now,
+        };
+        list(plan, &record).await?;
+        if self.request.revoke {
+            revoke_target(plan, &record.target).await?;
+        }
+        Ok(view::lock(&record, None))
+    }
+}
+
+/// Revokes what the target holds now, so that the lock takes its certificates too.
+async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), Refusal> {
+    let tokens = match target {
+        LockTarget::Token(name) => vec![name.clone()],
+        LockTarget::Bot(_) | LockTarget::Host(_) | LockTarget::BotInstance(_) => tokens_of(plan, target).await?,
+    };
+    for name in tokens {
+        let key = keys::enrolment(&name);
+        let Some(mut stored) = plan.get::<EnrolmentRecord>(&key).await? else { continue };
+        let whole = matches!(target, LockTarget::Token(_) | LockTarget::Bot(_));
+        if whole || is_target(stored.enrolment.identity.as_ref(), target) {
+            plan.revoke(&std::mem::take(&mut stored.enrolment.issued));
+            stored.enrolment.certificates_revoked = true;
+            plan.put(&key, &stored);
+        }
+        let uid = stored.uid.to_string();
+        if whole {
+            plan.revoke_instances(&uid, false).await?;
+        } else {
+            let (_, id) = describe(target);
+            let key = keys::instance(&uid, id);
+            if let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? {
+                plan.revoke(&std::mem::take(&mut instance.record.issued));
+                instance.record.revoked = true;
+                plan.put(&key, &instance);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_target(identity: Option<&Identity>, target: &LockTarget) -> bool {
+    match (identity, target) {
+        (Some(Identity::Host(id)), LockTarget::Host(wanted))
+        | (Some(Identity::BotInstance(id)), LockTarget::BotInstance(wanted)) => id == wanted,
+        _ => false,
+    }
+}
+
+/// The tokens whose lineage (or a shared instance of it) is the target: a scan, for a rare verb.
+async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, Refusal> {
+    let mut names = Vec::new();
+    for entry in every(plan.service, keys::TOKEN, usize::MAX, plan.now).await? {
+        let record = boundkey_store::records::TokenRecord::decode(&entry.value)?;
+        let name = record.token.name.as_str();
+        let found = match target {
+            LockTarget::Bot(bot) => record.token.spec.bot_name.as_ref().is_some_and(|name| name.as_str() == bot),
+            _ => {
+                let (_, id) = describe(target);
+                let (enrolment, instance) = (keys::enrolment(name), keys::instance(&record.uid.to_string(), id));
+                let read = plan.service.store().get_many(&[&enrolment, &instance], plan.now).await?;
+                let bound = match read.first().and_then(Option::as_ref) {
+                    Some(entry) => {
+                        let stored = EnrolmentRecord::decode(&entry.value)?;
+                        is_target(stored.enrolment.identity.as_ref(), target)
+                    }
+                    None => false,
+                };
+                bound || read.get(1).is_some_and(Option::is_some)
+            }
+        };
+        if found {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// `POST /v1/locks`
+pub(super) async fn set(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    bytes: axum::body::Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let request: LockRequest = body(&bytes)?;
+    if describe(&request.target).1.is_empty() {
+        return Err(Refusal::new(422, "invalid_resource", "spec.target names nothing; give the name or id to lock"));
+    }
+    let mut id = [0; 8];
+    service.entropy().fill(&mut id);
+    let operation = SetLock { id: format!("lock-{}", hex(&id)), request: &request };
+    Ok(Json(carry_out(&service, &context, &operation).await?))
+}
+
+/// `GET /v1/locks`
+pub(super) async fn all(
+    State(service): State<Service>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Page<Value>>, Refusal> {
+    let page = listing.page(&service, keys::LOCK).await?;
+    let mut items = Vec::with_capacity(page.entries.len());
+    for entry in &page.entries {
+        items.push(view::lock(&LockRecord::decode(&entry.value)?, Some(entry.revision)));
+    }
+    Ok(Json(Page { items, next: Listing::next(&page, keys::LOCK) }))
+}
+
+/// `GET /v1/locks/ID`
+pub(super) async fn one(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let loaded = service.load::<LockRecord>(&keys::lock(&id), service.now()).await?;
+    let loaded = loaded.ok_or_else(|| Refusal::not_found(format_args!("lock/{id}")))?;
+    Ok(Json(view::lock(&loaded.record, Some(loaded.revision))))
+}
+
+struct RemoveLock<'a>(&'a str);
+
+#[async_trait]
+impl Operation for RemoveLock<'_> {
+    type Answer = ();
+
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<(), Refusal> {
+        let record = plan.get::<LockRecord>(&keys::lock(self.0)).await?;
+        let record = record.ok_or_else(|| Refusal::not_found(format_args!("lock/{}", self.0)))?;
+        unlist(plan, &record).await
+    }
+}
+
+/// `DELETE /v1/locks/ID`
+pub(super) async fn remove(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    carry_out(&service, &context, &RemoveLock(&id)).await?;
+    Ok(Json(serde_json::json!({ "removed": format!("lock/{id}") })))
+}

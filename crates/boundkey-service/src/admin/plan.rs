@@ -1,0 +1,161 @@
+//! One administration change as reads, staged writes and one conditional commit; a lost race is planned again.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use boundkey_store::records::Record;
+use boundkey_store::{Batch, CommitError, Condition, Entry as StoredEntry, Revision, Write, keys};
+use time::OffsetDateTime;
+
+use crate::{Entry, Events, Refusal, RequestContext, Service};
+
+/// How often a change is planned anew after somebody else changed what it had read.
+const TRIES: usize = 8;
+
+/// What was read, and what is to be written, if nothing that was read has changed.
+pub(super) struct Plan<'a> {
+    pub(super) service: &'a Service,
+    pub(super) now: OffsetDateTime,
+    read: BTreeMap<String, Option<StoredEntry>>,
+    staged: BTreeMap<String, Staged>,
+    events: Vec<Entry>,
+}
+
+enum Staged {
+    Put { value: Vec<u8>, expires: Option<OffsetDateTime> },
+    Delete,
+}
+
+/// A change that can be planned any number of times.
+#[async_trait]
+pub(super) trait Operation: Sync {
+    type Answer: Send;
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Self::Answer, Refusal>;
+}
+
+/// Plans, commits, and plans again if a record that was read has changed meanwhile.
+pub(super) async fn carry_out<O: Operation>(
+    service: &Service,
+    context: &RequestContext,
+    operation: &O,
+) -> Result<O::Answer, Refusal> {
+    let now = service.now();
+    for _ in 0..TRIES {
+        let mut plan =
+            Plan { service, now, read: BTreeMap::new(), staged: BTreeMap::new(), events: Vec::new() };
+        let answer = operation.plan(&mut plan).await?;
+        match plan.commit(context).await {
+            Ok(()) => return Ok(answer),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::new(409, "conflict", "others keep changing the same record; ask again").retry_after(1))
+}
+
+impl Plan<'_> {
+    /// Reads several keys at once; later `get`s of them ask the store no more.
+    pub(super) async fn load(&mut self, keys: &[&str]) -> Result<(), Refusal> {
+        let missing: Vec<&str> = keys.iter().copied().filter(|key| !self.read.contains_key(*key)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let entries = self.service.store().get_many(&missing, self.now).await?;
+        self.read.extend(missing.into_iter().map(str::to_owned).zip(entries));
+        Ok(())
+    }
+
+    /// The record as it will be after this plan: staged, or as it was read.
+    pub(super) async fn get<R: Record>(&mut self, key: &str) -> Result<Option<R>, Refusal> {
+        match self.staged.get(key) {
+            Some(Staged::Delete) => return Ok(None),
+            Some(Staged::Put { value, .. }) => return Ok(Some(R::decode(value)?)),
+            None => {}
+        }
+        self.load(&[key]).await?;
+        Ok(self.read.get(key).and_then(Option::as_ref).map(|entry| R::decode(&entry.value)).transpose()?)
+    }
+
+    /// The revision at which a key was read.
+    pub(super) fn revision(&self, key: &str) -> Option<Revision> {
+        self.read.get(key).and_then(Option::as_ref).map(|entry| entry.revision)
+    }
+
+    /// Does this plan write the key already?
+    pub(super) fn is_staged(&self, key: &str) -> bool {
+        self.staged.contains_key(key)
+    }
+
+    pub(super) fn put<R: Record>(&mut self, key: impl Into<String>, record: &R) {
+        self.staged.insert(key.into(), Staged::Put { value: record.encode(), expires: None });
+    }
+
+    /// A record that vanishes by itself.
+    pub(super) fn put_until<R: Record>(
+        &mut self,
+        key: impl Into<String>,
+        record: &R,
+        expires: Option<OffsetDateTime>,
+    ) {
+        self.staged.insert(key.into(), Staged::Put { value: record.encode(), expires });
+    }
+
+    pub(super) fn delete(&mut self, key: impl Into<String>) {
+        self.staged.insert(key.into(), Staged::Delete);
+    }
+
+    /// Written in the same commit as the change.
+    pub(super) fn event(&mut self, entry: Entry) {
+        self.events.push(entry);
+    }
+
+    async fn commit(self, context: &RequestContext) -> Result<(), CommitError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let mut events = Events::new(self.now, context);
+        for entry in self.events {
+            events.push(entry);
+        }
+        let conditions = self
+            .read
+            .into_iter()
+            .map(|(key, entry)| match entry {
+                Some(entry) => Condition::At { key, revision: entry.revision },
+                None => Condition::Absent { key },
+            })
+            .collect();
+        let writes = self.staged.into_iter().map(|(key, staged)| match staged {
+            Staged::Put { value, expires: None } => Write::Put { key, value },
+            Staged::Put { value, expires: Some(expires) } => Write::PutUntil { key, value, expires },
+            Staged::Delete => Write::Delete { key },
+        });
+        let batch = Batch { conditions, writes: writes.chain(events.into_writes()).collect() };
+        self.service.store().commit(batch, self.now).await.map(drop)
+    }
+}
+
+/// Every entry under a prefix, page by page, at most `limit`.
+pub(super) async fn every(
+    service: &Service,
+    prefix: &str,
+    limit: usize,
+    now: OffsetDateTime,
+) -> Result<Vec<StoredEntry>, Refusal> {
+    let mut entries = Vec::new();
+    let mut after = None;
+    while entries.len() < limit {
+        let page = service.store().range(prefix, after.as_deref(), 1000, now).await?;
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+/// The token's record key and its enrolment's: always read together.
+pub(super) fn token_keys(name: &str) -> (String, String) {
+    (keys::token(name), keys::enrolment(name))
+}

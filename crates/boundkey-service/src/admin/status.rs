@@ -1,0 +1,39 @@
+//! `GET /v1/status`: what this server is, and how its tokens stand.
+
+use axum::Json;
+use axum::extract::State;
+use boundkey_api::ServerStatus;
+use boundkey_store::keys;
+use boundkey_lifecycle::LifecycleState;
+
+use super::{Listing, tokens, view};
+use crate::{Refusal, Service};
+
+pub(super) async fn status(State(service): State<Service>) -> Result<Json<ServerStatus>, Refusal> {
+    let now = service.now();
+    let mut status = ServerStatus {
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster_name: service.cluster().to_owned(),
+        started_at: service.started_at(),
+        listen: service.config().listen.clone(),
+        ca_pins: vec![service.authorities().tls.pin()],
+        store: service.config().store_kind.clone(),
+        tokens: 0,
+        bound: 0,
+        locked: 0,
+    };
+    let mut listing = Listing { limit: Some(super::PAGE_MAX), ..Listing::default() };
+    loop {
+        let page = listing.page(&service, keys::TOKEN).await?;
+        for row in tokens::rows(&service, &page, now).await? {
+            status.tokens += 1;
+            status.bound += u64::from(row.enrolment.is_bound());
+            let summary = view::summary(&service, &row.record.token, &row.enrolment, &row.locks, now);
+            status.locked += u64::from(summary.state == LifecycleState::Locked.as_str());
+        }
+        listing.after = Listing::next(&page, keys::TOKEN);
+        if listing.after.is_none() {
+            return Ok(Json(status));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Tokens: list, get, put, remove.
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use boundkey_api::{Applied, Page};
+use boundkey_lifecycle::Enrolment;
+use boundkey_store::records::{EnrolmentRecord, LockIndex, Record, TokenRecord};
+use boundkey_store::{Range, keys};
+use boundkey_token::Resource;
+use serde::Deserialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::apply::{Apply, stale};
+use super::apply_token::secret_fingerprint;
+use super::plan::{Operation, Plan, carry_out, token_keys};
+use super::{Listing, locks, resource, view};
+use crate::{Entry, Refusal, RequestContext, Service};
+
+/// A token with what belongs to it.
+pub(super) struct Row {
+    pub(super) record: TokenRecord,
+    pub(super) revision: boundkey_store::Revision,
+    pub(super) enrolment: Enrolment,
+    pub(super) locks: LockIndex,
+}
+
+/// The tokens of a page, with their enrolments and the locks on them: two reads of the store for all.
+pub(super) async fn rows(service: &Service, page: &Range, now: OffsetDateTime) -> Result<Vec<Row>, Refusal> {
+    let mut records = Vec::with_capacity(page.entries.len());
+    for entry in &page.entries {
+        records.push((TokenRecord::decode(&entry.value)?, entry.revision));
+    }
+    let wanted: Vec<String> = records
+        .iter()
+        .flat_map(|(record, _)| {
+            let name = record.token.name.as_str();
+            [keys::enrolment(name), keys::lock_of("token", name)]
+        })
+        .collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let mut read = service.store().get_many(&wanted, now).await?.into_iter();
+    let mut rows = Vec::with_capacity(records.len());
+    for (record, revision) in records {
+        let enrolment = read.next().flatten();
+        let enrolment = enrolment.map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
+        let locks = read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?;
+        rows.push(Row {
+            record,
+            revision,
+            enrolment: enrolment.map(|stored| stored.enrolment).unwrap_or_default(),
+            locks: locks.unwrap_or_default(),
+        });
+    }
+    Ok(rows)
+}
+
+/// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`; `state=` filters.
+pub(super) async fn all(
+    State(service): State<Service>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Page<Value>>, Refusal> {
+    let now = service.now();
+    let page = listing.page(&service, keys::TOKEN).await?;
+    let mut items = Vec::with_capacity(page.entries.len());
+    for row in rows(&service, &page, now).await? {
+        let summary = view::summary(&service, &row.record.token, &row.enrolment, &row.locks, now);
+        if listing.state.as_ref().is_some_and(|state| *state != summary.state) {
+            continue;
+        }
+        items.push(match listing.view.as_deref() {
+            Some("summary") => serde_json::to_value(summary).map_err(Refusal::internal)?,
+            None => view::token(&service, &row.record, &row.enrolment, Some(row.revision), listing.secrets)?,
+            Some(other) => {
+                let detail = format!("view={other} is not known; allowed: summary, or none for whole resources");
+                return Err(Refusal::new(400, "malformed_request", detail));
+            }
+        });
+    }
+    Ok(Json(Page { items, next: Listing::next(&page, keys::TOKEN) }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GetQuery {
+    secrets: bool,
+}
+
+/// `GET /v1/tokens/NAME`
+pub(super) async fn one(
+    State(service): State<Service>,
+    Path(name): Path<String>,
+    Query(query): Query<GetQuery>,
+) -> Result<Response, Refusal> {
+    let (token_key, enrolment_key) = token_keys(&name);
+    let read = service.store().get_many(&[&token_key, &enrolment_key], service.now()).await?;
+    let mut read = read.into_iter();
+    let Some(entry) = read.next().flatten() else { return Err(missing(&name)) };
+    let record = TokenRecord::decode(&entry.value)?;
+    let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
+    let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
+    let value = view::token(&service, &record, &enrolment, Some(entry.revision), query.secrets)?;
+    Ok(([(header::ETAG, format!("\"{}\"", entry.revision.0))], Json(value)).into_response())
+}
+
+pub(super) fn missing(name: &str) -> Refusal {
+    Refusal::new(404, "not_found", format!("token/{name} does not exist; `tokens ls` lists those that do"))
+}
+
+/// `PUT /v1/tokens/NAME`; `If-None-Match: *` creates only, `If-Match` updates what was read only.
+pub(super) async fn put(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<Applied>, Refusal> {
+    let Resource::Token(mut token) = resource(&bytes)? else {
+        return Err(Refusal::new(422, "invalid_resource", "this path takes a resource of kind token"));
+    };
+    if token.name.as_str() != name {
+        let detail = format!("metadata.name is {}, the path names {name}; they must be the same", token.name);
+        return Err(Refusal::new(422, "invalid_resource", detail));
+    }
+    let create_only = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*");
+    if let Some(tag) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) {
+        if service.load::<TokenRecord>(&keys::token(&name), service.now()).await?.is_none() {
+            return Err(stale("token", &name));
+        }
+        token.revision = Some(tag.trim_matches('"').to_owned());
+    }
+    let resources = [Resource::Token(token)];
+    let mut applied = carry_out(&service, &context, &Apply { resources: &resources, update: !create_only }).await?;
+    applied.pop().map(Json).ok_or_else(|| Refusal::internal("applying one resource answered none"))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    /// Remove a bound token too: its machine is cut off when its certificates expire.
+    confirm: bool,
+    /// As `confirm`, and revoke its certificates.
+    revoke: bool,
+}
+
+struct RemoveToken<'a> {
+    name: &'a str,
+    query: &'a RemoveQuery,
+}
+
+#[async_trait]
+impl Operation for RemoveToken<'_> {
+    type Answer = Value;
+
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
+        let (token_key, enrolment_key) = token_keys(self.name);
+        plan.load(&[&token_key, &enrolment_key]).await?;
+        let record = plan.get::<TokenRecord>(&token_key).await?.ok_or_else(|| missing(self.name))?;
+        let enrolment = plan.get::<EnrolmentRecord>(&enrolment_key).await?.map(|stored| stored.enrolment);
+        let enrolment = enrolment.unwrap_or_default();
+        if enrolment.is_bound() && !self.query.confirm && !self.query.revoke {
+            return Err(bound(self.name, &enrolment));
+        }
+        if enrolment.secret.used
+            && let Some(proof_key) = &enrolment.secret.proof_key
+        {
+            let fingerprint = secret_fingerprint(plan.service, self.name, proof_key)?;
+            plan.put(keys::used_secret(&fingerprint), &used_marker(plan));
+        }
+        if self.query.revoke {
+            plan.revoke(&enrolment.issued);
+        }
+        let uid = record.uid.to_string();
+        let instances = match self.query.revoke {
+            true => plan.revoke_instances(&uid, true).await?,
+            false => plan.remove_instances(&uid).await?,
+        };
+        locks::remove_automatic(plan, self.name).await?;
+        plan.delete(token_key);
+        plan.delete(enrolment_key);
+        plan.event(Entry {
+            code: "token_removed".to_owned(),
+            token: Some(self.name.to_owned()),
+            identity: enrolment.identity.as_ref().map(|identity| identity.id().to_owned()),
+            detail: format!("token {} was removed", self.name),
+            notes: match self.query.revoke {
+                true => vec![format!("certificates_revoked instances={instances}")],
+                false => Vec::new(),
+            },
+            ..Entry::default()
+        });
+        Ok(serde_json::json!({ "removed": format!("token/{}", self.name) }))
+    }
+}
+
+/// A used secret stays known by its fingerprint alone.
+fn used_marker(plan: &Plan<'_>) -> boundkey_store::records::RevokedRecord {
+    boundkey_store::records::RevokedRecord { revoked_at: plan.now, expires_at: plan.now }
+}
+
+fn bound(name: &str, enrolment: &Enrolment) -> Refusal {
+    let machine = match (&enrolment.identity, enrolment.facts.hostname.as_str()) {
+        (Some(identity), "") => identity.id().to_owned(),
+        (Some(identity), hostname) => format!("{hostname} ({})", identity.id()),
+        (None, _) => "a machine".to_owned(),
+    };
+    Refusal::new(
+        409,
+        "token_bound",
+        format!(
+            "token/{name} is bound to {machine}, which would be cut off; `--yes` removes it all the same, `--revoke` \
+             also revokes its certificates"
+        ),
+    )
+}
+
+/// `DELETE /v1/tokens/NAME`
+pub(super) async fn remove(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    Path(name): Path<String>,
+    Query(query): Query<RemoveQuery>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(Json(carry_out(&service, &context, &RemoveToken { name: &name, query: &query }).await?))
+}

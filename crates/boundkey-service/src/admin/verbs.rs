@@ -1,0 +1,201 @@
+//! The administrator's verbs on an enrolment: they change what the server remembers, never the spec.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use boundkey_api::{ExplainAnswer, VerbAnswer, VerbRequest};
+use boundkey_lifecycle::{Verb, apply_verb};
+use boundkey_store::keys;
+use boundkey_store::records::{EnrolmentRecord, LockIndex, Record, TokenRecord};
+use serde::Deserialize;
+
+use super::plan::{Operation, Plan, carry_out, token_keys};
+use super::tokens::missing;
+use super::{apply_token, body, locks};
+use crate::{Entry, Refusal, RequestContext, Service, Slot};
+
+/// How long a resync grant stays open unless told.
+const RESYNC_TTL: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    GrantRecovery,
+    Rotate,
+    Resync,
+    Revoke,
+    Reset,
+}
+
+impl Kind {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "grant-recovery" => Self::GrantRecovery,
+            "rotate" => Self::Rotate,
+            "resync" => Self::Resync,
+            "revoke" => Self::Revoke,
+            "reset" => Self::Reset,
+            _ => return None,
+        })
+    }
+
+    fn event(self) -> &'static str {
+        match self {
+            Self::GrantRecovery => "recovery_granted",
+            Self::Rotate => "rotation_requested",
+            Self::Resync => "resync_opened",
+            Self::Revoke => "certificates_revoked",
+            Self::Reset => "token_reset",
+        }
+    }
+}
+
+struct Carry<'a> {
+    name: &'a str,
+    kind: Kind,
+    request: &'a VerbRequest,
+    secrets: bool,
+}
+
+#[async_trait]
+impl Operation for Carry<'_> {
+    type Answer = VerbAnswer;
+
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<VerbAnswer, Refusal> {
+        let (token_key, enrolment_key) = token_keys(self.name);
+        plan.load(&[&token_key, &enrolment_key]).await?;
+        let record = plan.get::<TokenRecord>(&token_key).await?.ok_or_else(|| missing(self.name))?;
+        let stored = plan.get::<EnrolmentRecord>(&enrolment_key).await?;
+        let enrolment = stored.map(|stored| stored.enrolment).unwrap_or_default();
+        let (verb, secret) = self.verb(plan).await?;
+        let identity = enrolment.identity.as_ref().map(|identity| identity.id().to_owned());
+        let outcome = apply_verb(&record.token, &enrolment, verb, plan.now);
+        let mut changed = false;
+        if outcome.remove_automatic_lock {
+            changed |= locks::remove_automatic(plan, self.name).await?;
+        }
+        plan.revoke(&outcome.revoke);
+        if outcome.revoke_all_instances {
+            plan.revoke_instances(&record.uid.to_string(), self.kind == Kind::Reset).await?;
+        }
+        if let Some(next) = outcome.next {
+            changed = true;
+            plan.put(&enrolment_key, &EnrolmentRecord { uid: record.uid, enrolment: next });
+        }
+        let message = self.message(changed);
+        if changed {
+            plan.event(Entry {
+                code: self.kind.event().to_owned(),
+                token: Some(self.name.to_owned()),
+                identity,
+                detail: message.clone(),
+                ..Entry::default()
+            });
+        }
+        let registration_secret = secret.filter(|_| self.secrets && changed);
+        Ok(VerbAnswer { changed, message, registration_secret })
+    }
+}
+
+impl Carry<'_> {
+    async fn verb(&self, plan: &Plan<'_>) -> Result<(Verb, Option<String>), Refusal> {
+        Ok(match self.kind {
+            Kind::GrantRecovery => {
+                let count = self.request.count.unwrap_or(1);
+                if count == 0 {
+                    return Err(Refusal::new(422, "invalid_request", "count is 0; allowed: 1 or more"));
+                }
+                (Verb::GrantRecovery { count }, None)
+            }
+            Kind::Rotate => (Verb::Rotate { at: self.request.at }, None),
+            Kind::Resync => {
+                let ttl = self.request.ttl_seconds.map_or(RESYNC_TTL, Duration::from_secs);
+                (Verb::Resync { ttl, keep_key: self.request.keep_key }, None)
+            }
+            Kind::Revoke => (Verb::Revoke, None),
+            Kind::Reset => {
+                let fresh = apply_token::generated(plan.service, self.name).await;
+                let (Some(generated), Some(proof_key)) = (fresh.generated, fresh.proof_key) else {
+                    return Err(Refusal::internal("a generated secret has both its parts"));
+                };
+                let slot = Slot::GeneratedSecret(self.name);
+                let secret = plan.service.open_secret(slot, &generated).map_err(Refusal::internal)?;
+                (Verb::Reset { generated, proof_key }, Some(secret.expose().to_owned()))
+            }
+        })
+    }
+
+    fn message(&self, changed: bool) -> String {
+        let name = self.name;
+        if !changed {
+            return format!("nothing was left to do for token/{name}");
+        }
+        match self.kind {
+            Kind::GrantRecovery => {
+                format!("token/{name} may recover {} more time(s)", self.request.count.unwrap_or(1))
+            }
+            Kind::Rotate => match self.request.at {
+                Some(at) => format!("token/{name} rotates its key at the first join after {at}"),
+                None => format!("token/{name} rotates its key at the next join"),
+            },
+            Kind::Resync => format!("the next live join with the bound key of token/{name} is taken back"),
+            Kind::Revoke => format!("the certificates of token/{name} are revoked; its next join is a recovery"),
+            Kind::Reset => format!(
+                "token/{name} is unbound and all it was issued is revoked; a new registration secret is in force \
+                 (`get token/{name} --with-secrets`)"
+            ),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VerbQuery {
+    secrets: bool,
+}
+
+/// `POST /v1/tokens/NAME/{grant-recovery|rotate|resync|revoke|reset}`
+pub(super) async fn verb(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    Path((name, verb)): Path<(String, String)>,
+    Query(query): Query<VerbQuery>,
+    bytes: Bytes,
+) -> Result<Json<VerbAnswer>, Refusal> {
+    let kind = Kind::parse(&verb).ok_or_else(|| {
+        Refusal::new(
+            404,
+            "not_found",
+            format!("{verb} is not a verb; allowed: grant-recovery, rotate, resync, revoke, reset, explain"),
+        )
+    })?;
+    let request: VerbRequest = body(&bytes)?;
+    let operation = Carry { name: &name, kind, request: &request, secrets: query.secrets };
+    Ok(Json(carry_out(&service, &context, &operation).await?))
+}
+
+/// `POST /v1/tokens/NAME/explain`: what would happen at the next join, and why. Changes nothing.
+pub(super) async fn explain(
+    State(service): State<Service>,
+    Path(name): Path<String>,
+) -> Result<Json<ExplainAnswer>, Refusal> {
+    let now = service.now();
+    let (token_key, enrolment_key) = token_keys(&name);
+    let lock_key = keys::lock_of("token", &name);
+    let mut read = service.store().get_many(&[&token_key, &enrolment_key, &lock_key], now).await?.into_iter();
+    let record = read.next().flatten().ok_or_else(|| missing(&name))?;
+    let record = TokenRecord::decode(&record.value)?;
+    let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
+    let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
+    let index = read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?.unwrap_or_default();
+    let explained =
+        boundkey_lifecycle::explain(&record.token, &enrolment, &index.locks, &service.config().policy, now);
+    Ok(Json(ExplainAnswer {
+        state: explained.state.as_str().to_owned(),
+        next_join: explained.next_join,
+        reasons: explained.reasons,
+        warnings: explained.warnings,
+    }))
+}
