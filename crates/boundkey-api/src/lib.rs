@@ -140,6 +140,9 @@ pub struct ServerStatus {
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: time::OffsetDateTime,
     pub listen: String,
+    /// `HOST:PORT` under which machines reach the server, as configured.
+    #[serde(default)]
+    pub public_addrs: Vec<String>,
     pub ca_pins: Vec<String>,
     pub store: String,
     pub tokens: u64,

@@ -1,4 +1,6 @@
 //! The machine's side.
+#![expect(dead_code, reason = "skeleton")]
+pub mod admin;
 mod backoff;
 mod clock;
 pub mod config;

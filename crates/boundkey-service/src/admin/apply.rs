@@ -128,11 +128,14 @@ async fn apply_lock(plan: &mut Plan<'_>, lock: &Lock, update: bool) -> Result<Ap
     let key = keys::lock(name);
     let old = plan.get::<LockRecord>(&key).await?;
     may_write(plan, "lock", name, &key, lock.revision.as_deref(), update)?;
-    if old.as_ref().is_some_and(|old| matches!(old.lock.origin, boundkey_lifecycle::LockOrigin::Automatic(_))) {
+    if old.as_ref().is_some_and(|old| matches!(old.lock.origin, boundkey_lifecycle::LockOrigin::Automatic(_)))
+    {
         return Err(Refusal::new(
             409,
             "automatic_lock",
-            format!("lock/{name} was made by the server; remove it with `rm lock/{name}` or heal it with `resync`"),
+            format!(
+                "lock/{name} was made by the server; remove it with `rm lock/{name}` or heal it with `resync`"
+            ),
         ));
     }
     let record = locks::by_hand(lock, old.as_ref().map_or(plan.now, |old| old.created_at));

@@ -105,7 +105,10 @@ async fn change(
     let in_force = secret.or(held.as_ref());
     let secrets = secrets_in_force(plan, token, in_force).await?.unwrap_or_default();
     let next = Enrolment {
-        secret: SecretRecord { void_key: enrolment.as_ref().and_then(|e| e.secret.void_key.clone()), ..secrets },
+        secret: SecretRecord {
+            void_key: enrolment.as_ref().and_then(|e| e.secret.void_key.clone()),
+            ..secrets
+        },
         ..enrolment.unwrap_or_default()
     };
     plan.put(&enrolment_key, &EnrolmentRecord { uid: old.uid, enrolment: next.clone() });
@@ -132,8 +135,12 @@ async fn secrets_in_force(
             found: "a secret that an earlier token of this name has used".to_owned(),
             allowed: "a secret that was never used, or none (one is generated)".to_owned(),
         };
-        return Err(Refusal::new(422, "secret_used", "this registration secret was used before; choose another")
-            .violations(vec![violation]));
+        return Err(Refusal::new(
+            422,
+            "secret_used",
+            "this registration secret was used before; choose another",
+        )
+        .violations(vec![violation]));
     }
     Ok(Some(SecretRecord { proof_key: Some(proof_key), ..SecretRecord::default() }))
 }
@@ -183,6 +190,7 @@ fn without_secret(token: &Token) -> Token {
 /// The token with its secret put back, as its owner wrote it.
 pub(super) fn with_secret(service: &Service, record: &TokenRecord) -> Result<Token, Refusal> {
     let mut token = record.token.clone();
-    token.spec.bound_keypair.onboarding.registration_secret = open_spec_secret(service, record)?.map(Secretish);
+    token.spec.bound_keypair.onboarding.registration_secret =
+        open_spec_secret(service, record)?.map(Secretish);
     Ok(token)
 }

@@ -137,7 +137,9 @@ impl Operation for SetLock<'_> {
 async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), Refusal> {
     let tokens = match target {
         LockTarget::Token(name) => vec![name.clone()],
-        LockTarget::Bot(_) | LockTarget::Host(_) | LockTarget::BotInstance(_) => tokens_of(plan, target).await?,
+        LockTarget::Bot(_) | LockTarget::Host(_) | LockTarget::BotInstance(_) => {
+            tokens_of(plan, target).await?
+        }
     };
     for name in tokens {
         let key = keys::enrolment(&name);
@@ -179,10 +181,13 @@ async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, 
         let record = boundkey_store::records::TokenRecord::decode(&entry.value)?;
         let name = record.token.name.as_str();
         let found = match target {
-            LockTarget::Bot(bot) => record.token.spec.bot_name.as_ref().is_some_and(|name| name.as_str() == bot),
+            LockTarget::Bot(bot) => {
+                record.token.spec.bot_name.as_ref().is_some_and(|name| name.as_str() == bot)
+            }
             _ => {
                 let (_, id) = describe(target);
-                let (enrolment, instance) = (keys::enrolment(name), keys::instance(&record.uid.to_string(), id));
+                let (enrolment, instance) =
+                    (keys::enrolment(name), keys::instance(&record.uid.to_string(), id));
                 let read = plan.service.store().get_many(&[&enrolment, &instance], plan.now).await?;
                 let bound = match read.first().and_then(Option::as_ref) {
                     Some(entry) => {
@@ -209,7 +214,11 @@ pub(super) async fn set(
 ) -> Result<Json<Value>, Refusal> {
     let request: LockRequest = body(&bytes)?;
     if describe(&request.target).1.is_empty() {
-        return Err(Refusal::new(422, "invalid_resource", "spec.target names nothing; give the name or id to lock"));
+        return Err(Refusal::new(
+            422,
+            "invalid_resource",
+            "spec.target names nothing; give the name or id to lock",
+        ));
     }
     let mut id = [0; 8];
     service.entropy().fill(&mut id);

@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::routing::{get, post};
-use boundkey_api::{ApplyAnswer, ApplyRequest, Applied};
+use boundkey_api::{Applied, ApplyAnswer, ApplyRequest};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::Range;
 use boundkey_token::{Resource, ResourceError, Violation, check_resource};
@@ -81,7 +81,9 @@ async fn apply_all(
         match checked(value) {
             Ok(resource) => resources.push(resource),
             Err(violations) => faults.extend(
-                violations.into_iter().map(|v| ProblemViolation { path: format!("resources[{index}].{}", v.path), ..v }),
+                violations
+                    .into_iter()
+                    .map(|v| ProblemViolation { path: format!("resources[{index}].{}", v.path), ..v }),
             ),
         }
     }
@@ -112,15 +114,17 @@ fn shown(violation: Violation) -> ProblemViolation {
 
 fn invalid(violations: Vec<ProblemViolation>) -> Refusal {
     let count = violations.len();
-    let detail = format!("{count} field{} cannot be accepted; nothing was changed", if count == 1 { "" } else { "s" });
+    let detail =
+        format!("{count} field{} cannot be accepted; nothing was changed", if count == 1 { "" } else { "s" });
     Refusal::new(422, "invalid_resource", detail).violations(violations)
 }
 
 /// A request's body as JSON; an empty one reads as `{}`.
 fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refusal> {
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(text)
-        .map_err(|error| Refusal::new(400, "malformed_request", format!("the body is not what this path takes: {error}")))
+    serde_json::from_slice(text).map_err(|error| {
+        Refusal::new(400, "malformed_request", format!("the body is not what this path takes: {error}"))
+    })
 }
 
 /// `?limit=500&after=NAME`, with the filters that some listings know.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use boundkey_api::ServerStatus;
-use boundkey_store::keys;
 use boundkey_lifecycle::LifecycleState;
+use boundkey_store::keys;
 
 use super::{Listing, tokens, view};
 use crate::{Refusal, Service};
@@ -16,6 +16,7 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
         cluster_name: service.cluster().to_owned(),
         started_at: service.started_at(),
         listen: service.config().listen.clone(),
+        public_addrs: service.config().public_addrs.clone(),
         ca_pins: vec![service.authorities().tls.pin()],
         store: service.config().store_kind.clone(),
         tokens: 0,

@@ -76,7 +76,8 @@ pub(super) async fn all(
             Some("summary") => serde_json::to_value(summary).map_err(Refusal::internal)?,
             None => view::token(&service, &row.record, &row.enrolment, Some(row.revision), listing.secrets)?,
             Some(other) => {
-                let detail = format!("view={other} is not known; allowed: summary, or none for whole resources");
+                let detail =
+                    format!("view={other} is not known; allowed: summary, or none for whole resources");
                 return Err(Refusal::new(400, "malformed_request", detail));
             }
         });
@@ -134,7 +135,8 @@ pub(super) async fn put(
         token.revision = Some(tag.trim_matches('"').to_owned());
     }
     let resources = [Resource::Token(token)];
-    let mut applied = carry_out(&service, &context, &Apply { resources: &resources, update: !create_only }).await?;
+    let mut applied =
+        carry_out(&service, &context, &Apply { resources: &resources, update: !create_only }).await?;
     applied.pop().map(Json).ok_or_else(|| Refusal::internal("applying one resource answered none"))
 }
 

@@ -141,7 +141,9 @@ impl Carry<'_> {
                 None => format!("token/{name} rotates its key at the next join"),
             },
             Kind::Resync => format!("the next live join with the bound key of token/{name} is taken back"),
-            Kind::Revoke => format!("the certificates of token/{name} are revoked; its next join is a recovery"),
+            Kind::Revoke => {
+                format!("the certificates of token/{name} are revoked; its next join is a recovery")
+            }
             Kind::Reset => format!(
                 "token/{name} is unbound and all it was issued is revoked; a new registration secret is in force \
                  (`get token/{name} --with-secrets`)"
@@ -189,7 +191,8 @@ pub(super) async fn explain(
     let record = TokenRecord::decode(&record.value)?;
     let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
     let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
-    let index = read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?.unwrap_or_default();
+    let index =
+        read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?.unwrap_or_default();
     let explained =
         boundkey_lifecycle::explain(&record.token, &enrolment, &index.locks, &service.config().policy, now);
     Ok(Json(ExplainAnswer {
