@@ -1,0 +1,76 @@
+//! `bots add|ls|rm`
+
+use anyhow::Result;
+use boundkey_client::admin::encode;
+use serde_json::{Value, json};
+
+use crate::arguments::{BotAddOptions, BotsCommand, Context, Format};
+use crate::create::{check, sent};
+use crate::output;
+
+pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
+    match command {
+        BotsCommand::Add(options) => add(context, options).await,
+        BotsCommand::Ls(options) => {
+            let bots: Vec<Value> = context.client().list("/v1/bots").await?;
+            let rows = bots.iter().map(|bot| {
+                let name = bot["metadata"]["name"].as_str().unwrap_or_default();
+                let logins = bot["spec"]["logins"]
+                    .as_array()
+                    .map(|logins| logins.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","));
+                vec![name.to_owned(), logins.unwrap_or_else(|| name.to_owned())]
+            });
+            let rows: Vec<Vec<String>> = rows.collect();
+            let summary = format!("{} bots", bots.len());
+            output::rows(
+                &Value::Array(bots.clone()),
+                options.format,
+                &["NAME", "LOGINS"],
+                rows,
+                Some(summary),
+            )
+        }
+        BotsCommand::Rm { name } => {
+            let _: Value = context.client().delete(&format!("/v1/bots/{}", encode(&name))).await?;
+            output::print(&format!("bot/{name} removed\n"))
+        }
+    }
+}
+
+async fn add(context: Context, options: BotAddOptions) -> Result<()> {
+    let mut spec = json!({});
+    if !options.logins.is_empty() {
+        spec["logins"] = json!(options.logins);
+    }
+    let bot = json!({ "kind": "bot", "version": "v1", "metadata": { "name": options.name }, "spec": spec });
+    let mut wanted = vec![bot];
+    if options.with_token {
+        wanted.push(json!({
+            "kind": "token", "version": "v2", "metadata": { "name": options.name },
+            "spec": { "roles": ["Bot"], "bot_name": options.name, "join_method": "bound_keypair" },
+        }));
+    }
+    let mut checked = Vec::with_capacity(wanted.len());
+    for value in &wanted {
+        checked.extend(check(value.to_string().as_bytes(), "the arguments")?.iter().map(sent));
+    }
+    let answer = context.client().apply(checked, false).await?;
+    for applied in &answer.applied {
+        output::warnings(&applied.warnings);
+    }
+    match options.format.format {
+        Format::Text => {
+            output::print(&format!("bot/{} created\n", options.name))?;
+            if options.with_token {
+                let name = &options.name;
+                output::print(&format!(
+                    "token/{name} created; its registration secret: boundkeyctl get token/{name} --with-secrets\n"
+                ))?;
+            }
+            Ok(())
+        }
+        format => {
+            output::resource(answer.applied.into_iter().map(|applied| applied.resource).collect(), format)
+        }
+    }
+}

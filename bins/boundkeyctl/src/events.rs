@@ -1,0 +1,72 @@
+//! `events ls|watch`
+
+use anyhow::{Result, anyhow};
+use boundkey_api::{Event, Page};
+use boundkey_client::admin::encode;
+
+use crate::arguments::{Context, EventsCommand, EventsOptions, Format, duration, rfc3339};
+use crate::output;
+use crate::show::now;
+
+/// Seconds of one long poll.
+const WAIT: u64 = 30;
+
+pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> {
+    let (options, watch) = match command {
+        EventsCommand::Ls(options) => (options, false),
+        EventsCommand::Watch(options) => (options, true),
+    };
+    let filter = filter(&options, watch)?;
+    let mut client = context.client();
+    if !watch {
+        let events: Vec<Event> = client.list(&format!("/v1/events?{filter}")).await?;
+        let rows = events.iter().map(|event| {
+            let subject = event.token.as_deref().or(event.identity.as_deref());
+            let at = output::time(Some(event.at));
+            vec![at, event.code.clone(), output::dash(subject), event.actor.clone(), event.detail.clone()]
+        });
+        let header = ["TIME", "CODE", "TOKEN", "ACTOR", "DETAIL"];
+        return output::rows(&serde_json::to_value(&events)?, options.format.format, &header, rows, None);
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let cursor = after.as_ref().map(|after| format!("&after={}", encode(after))).unwrap_or_default();
+        let page: Page<Event> = client.get(&format!("/v1/events?wait={WAIT}&{filter}{cursor}")).await?;
+        for event in page.items {
+            output::print(&line(&event, options.format.format)?)?;
+            after = Some(event.cursor);
+        }
+    }
+}
+
+/// One event on one line, for a stream.
+fn line(event: &Event, format: Format) -> Result<String> {
+    Ok(match format {
+        Format::Json => serde_json::to_string(event)? + "\n",
+        Format::Yaml => format!("---\n{}", boundkey_document::to_yaml(&serde_json::to_value(event)?)),
+        Format::Text => {
+            let subject = output::dash(event.token.as_deref().or(event.identity.as_deref()));
+            let at = output::time(Some(event.at));
+            format!("{at}  {}  {subject}  {}  {}\n", event.code, event.actor, event.detail)
+        }
+    })
+}
+
+fn filter(options: &EventsOptions, watch: bool) -> Result<String> {
+    let mut parts = Vec::new();
+    let since = match &options.since {
+        Some(text) => Some(match duration(text) {
+            Ok(ago) => now() - ago,
+            Err(_) => rfc3339(text).map_err(|_| {
+                anyhow!("--since {text}: expected an RFC 3339 time, or how long ago (30s, 15m, 24h, 7d)")
+            })?,
+        }),
+        None => watch.then(now),
+    };
+    if let Some(since) = since {
+        parts.push(format!("since={}", encode(&boundkey_document::format_time(since))));
+    }
+    parts.extend(options.token.as_ref().map(|token| format!("token={}", encode(token))));
+    parts.extend(options.code.as_ref().map(|code| format!("code={}", encode(code))));
+    Ok(parts.join("&"))
+}

@@ -1,0 +1,134 @@
+//! `tokens ls`, `nodes ls`, `status`
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use boundkey_api::{Node, ServerStatus, TokenSummary};
+use time::OffsetDateTime;
+
+use crate::arguments::{Context, Format, FormatOption, ListOptions};
+use crate::output;
+
+/// As `LifecycleState` spells them.
+const STATES: [&str; 9] = [
+    "pending",
+    "bound",
+    "rotation_due",
+    "no_recoveries_left",
+    "overdue",
+    "registration_expired",
+    "locked",
+    "expired",
+    "shared",
+];
+
+pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()> {
+    if let Some(state) = options.state.as_deref().filter(|state| !STATES.contains(state)) {
+        let hint = boundkey_document::nearest(state, STATES).map(|n| format!(" (did you mean `{n}`?)"));
+        bail!("`{state}` is not a state; allowed: {}{}", STATES.join(", "), hint.unwrap_or_default());
+    }
+    let all: Vec<TokenSummary> = context.client().list("/v1/tokens?view=summary").await?;
+    let now = now();
+    let total = all.len();
+    let mut states: BTreeMap<String, usize> = BTreeMap::new();
+    for token in &all {
+        *states.entry(token.state.clone()).or_default() += 1;
+    }
+    let shown: Vec<TokenSummary> = all
+        .into_iter()
+        .filter(|token| options.state.as_ref().is_none_or(|state| *state == token.state))
+        .filter(|token| fits(&options, &token.labels, token.last_joined_at, now))
+        .collect();
+    let rows = shown.iter().map(|token| {
+        vec![
+            token.name.clone(),
+            token.state.clone(),
+            token.roles.join(","),
+            token.mode.clone(),
+            token
+                .recoveries_left
+                .map_or_else(|| "-".to_owned(), |left| format!("{left}/{}", token.recovery_limit)),
+            output::dash(token.hostname.as_deref().or(token.bot_name.as_deref())),
+            output::time(token.last_joined_at),
+            output::time(token.certificates_expire_at),
+        ]
+    });
+    let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let mut summary = format!("{} of {total} tokens", shown.len());
+    if !counts.is_empty() {
+        summary.push_str(&format!(": {}", counts.join(", ")));
+    }
+    let header =
+        ["NAME", "STATE", "ROLES", "MODE", "RECOVERIES LEFT", "MACHINE", "LAST JOINED", "CERTIFICATES UNTIL"];
+    output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
+}
+
+pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> {
+    if options.state.is_some() {
+        bail!("nodes have no state of their own; use `tokens ls --state`");
+    }
+    let all: Vec<Node> = context.client().list("/v1/nodes").await?;
+    let now = now();
+    let total = all.len();
+    let shown: Vec<Node> =
+        all.into_iter().filter(|node| fits(&options, &node.labels, Some(node.last_joined_at), now)).collect();
+    let rows = shown.iter().map(|node| {
+        vec![
+            output::dash(Some(&node.hostname)),
+            node.host_id.clone(),
+            node.token.clone(),
+            node.roles.join(","),
+            output::dash(Some(&node.version)),
+            output::time(Some(node.last_joined_at)),
+            output::time(node.certificates_expire_at),
+        ]
+    });
+    let header = ["HOSTNAME", "HOST ID", "TOKEN", "ROLES", "VERSION", "LAST JOINED", "CERTIFICATES UNTIL"];
+    let summary = format!("{} of {total} nodes", shown.len());
+    output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
+}
+
+fn fits(
+    options: &ListOptions,
+    labels: &BTreeMap<String, String>,
+    last_joined: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> bool {
+    options.label.iter().all(|(key, value)| labels.get(key) == Some(value))
+        && options.stale.is_none_or(|stale| last_joined.is_none_or(|at| now - at >= stale))
+}
+
+pub(crate) fn now() -> OffsetDateTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a command line is an edge; filters compare with the present"
+    )]
+    let now = SystemTime::now();
+    now.into()
+}
+
+pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()> {
+    let status: ServerStatus = context.client().get("/v1/status").await?;
+    match options.format {
+        Format::Text => {
+            let addresses = match status.public_addrs.is_empty() {
+                true => status.listen.clone(),
+                false => format!("{} (listens on {})", status.public_addrs.join(", "), status.listen),
+            };
+            output::print(&format!(
+                "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {} \
+                 ({} bound, {} locked)\n",
+                status.cluster_name,
+                status.server_version,
+                status.ca_pins.join(", "),
+                status.store,
+                output::time(Some(status.started_at)),
+                status.tokens,
+                status.bound,
+                status.locked,
+            ))
+        }
+        format => output::resource(serde_json::to_value(&status)?, format),
+    }
+}
