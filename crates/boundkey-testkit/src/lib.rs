@@ -1,1 +1,20 @@
-//! What tests of several crates share: public vectors, the architecture test; later the simulated fleet.
+//! What the tests of several crates share: real processes in directories of their own.
+//!
+//! It is not a library for programs: it panics where a test should fail. The architecture test and the end-to-end tests
+//! of the built binaries live in its `tests/`; the table of arrows that it holds is in `docs/architecture.md`.
+//!
+//! ```no_run
+//! use boundkey_testkit::Cluster;
+//!
+//! let mut cluster = Cluster::start("doc");
+//! cluster.create("kind: token\nversion: v2\nmetadata: {name: web}\nspec: {roles: [Node], join_method: bound_keypair}\n");
+//! let agent = cluster.agent("web");
+//! agent.oneshot().success();
+//! assert!(agent.state_dir().join("identity/cert.pem").exists());
+//! ```
+
+mod cluster;
+mod process;
+
+pub use cluster::{Agent, Cluster};
+pub use process::{Ran, Running, binary, find, run, wait_for};

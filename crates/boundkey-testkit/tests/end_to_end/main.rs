@@ -1,0 +1,21 @@
+//! The built binaries, as a user would use them.
+
+mod bad_input;
+mod certificates;
+mod guide;
+mod recovery;
+mod ssh;
+
+use boundkey_testkit::Cluster;
+
+/// A token for hosts with role Node.
+pub(crate) fn node_token(name: &str) -> String {
+    format!(
+        "kind: token\nversion: v2\nmetadata:\n  name: {name}\nspec:\n  roles: [Node]\n  join_method: bound_keypair\n"
+    )
+}
+
+/// The enrolment's facts of a token.
+pub(crate) fn facts(cluster: &Cluster, token: &str) -> serde_json::Value {
+    cluster.token(token)["status"]["bound_keypair"].clone()
+}
