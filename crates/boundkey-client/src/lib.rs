@@ -1,5 +1,4 @@
 //! The machine's side.
-#![expect(dead_code, reason = "skeleton")]
 pub mod admin;
 mod backoff;
 mod clock;

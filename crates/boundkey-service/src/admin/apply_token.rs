@@ -7,7 +7,7 @@ use boundkey_lifecycle::{Enrolment, SecretRecord, Uid};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::keys;
 use boundkey_store::records::{BotRecord, EnrolmentRecord, RevokedRecord, TokenRecord};
-use boundkey_token::{Resource, Secretish, Token};
+use boundkey_token::{Resource, SpecSecret, Token};
 
 use super::apply::may_write;
 use super::plan::{Plan, token_keys};
@@ -106,7 +106,7 @@ async fn change(
     let secrets = secrets_in_force(plan, token, in_force).await?.unwrap_or_default();
     let next = Enrolment {
         secret: SecretRecord {
-            void_key: enrolment.as_ref().and_then(|e| e.secret.void_key.clone()),
+            void_keys: enrolment.as_ref().map(|e| e.secret.void_keys.clone()).unwrap_or_default(),
             ..secrets
         },
         ..enrolment.unwrap_or_default()
@@ -191,6 +191,6 @@ fn without_secret(token: &Token) -> Token {
 pub(super) fn with_secret(service: &Service, record: &TokenRecord) -> Result<Token, Refusal> {
     let mut token = record.token.clone();
     token.spec.bound_keypair.onboarding.registration_secret =
-        open_spec_secret(service, record)?.map(Secretish);
+        open_spec_secret(service, record)?.map(SpecSecret);
     Ok(token)
 }
