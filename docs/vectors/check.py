@@ -408,6 +408,17 @@ def check_state(case, given):
     return state_word(case["join_state"], given)
 
 
+def check_ids(case, _given):
+    uid, generation = bytes.fromhex(case["uid"]), case["generation"].to_bytes(4, "big")
+    previous = unb64u(case["previous"], 16) if "previous" in case else bytes(16)
+    short = lambda *parts: hashlib.sha256(b"".join(parts)).digest()[:16]
+    position = lambda sequence, state: b64u(
+        short(b"boundkey position v1", uid, generation, sequence.to_bytes(8, "big"), state))
+    state = short(b"boundkey state id v1", uid, generation, previous, unb64u(case["attempt"], 16))
+    return {"state_id": b64u(state), "position_before": position(case["sequence"], previous),
+            "position_after": position(case["sequence"] + 1, state)}
+
+
 def check_bundle(case, _given):
     if not case["bundle"]:
         return "unsigned"
@@ -456,6 +467,7 @@ FILES = {
     "answers.json": check_answer,
     "bundles.json": check_bundle,
     "completes.json": check_messages,
+    "ids.json": check_ids,
     "proofs.json": check_messages,
     "requests.json": check_request,
     "secrets.json": check_secret,

@@ -1,4 +1,3 @@
-use boundkey_lifecycle::Denial;
 use serde::{Deserialize, Serialize};
 
 /// A refusal: RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
@@ -43,10 +42,6 @@ fn about_blank() -> String {
     "about:blank".to_owned()
 }
 
-/// What a client that proved nothing is told, whatever the cause: the same words for every token and every fault.
-const DENIED: &str = "the join was denied: check the token's name, the registration secret or key, and whether the \
-                      token is still valid; an administrator finds the cause in the audit log under the correlation id";
-
 /// Codes with a final-looking status after which a client simply begins again.
 const BEGIN_AGAIN: &[&str] = &["challenge_expired", "challenge_not_yet_valid"];
 
@@ -63,50 +58,6 @@ impl Problem {
             correlation_id: None,
             violations: Vec::new(),
         }
-    }
-
-    /// What a client is told of a denial: the true code if it proved something, else `denied` and always the same words.
-    pub fn denied(denial: &Denial) -> Self {
-        if denial.proven {
-            Self::new(403, denial.code.as_str(), denial.message.clone())
-        } else {
-            Self::new(403, "denied", DENIED)
-        }
-    }
-
-    /// 429 `too_many_requests`.
-    pub fn too_many_requests(retry_after_seconds: u64) -> Self {
-        let detail = "too many wrong proofs from this network for this token: try again later";
-        Self::new(429, "too_many_requests", detail).with_retry_after(retry_after_seconds)
-    }
-
-    /// 503 `overloaded`.
-    pub fn overloaded(retry_after_seconds: u64) -> Self {
-        let detail = "the server is busy: try again later";
-        Self::new(503, "overloaded", detail).with_retry_after(retry_after_seconds)
-    }
-
-    /// 503 `unavailable`: the store does not answer; whether a write happened may be unknown.
-    pub fn unavailable(retry_after_seconds: u64) -> Self {
-        let detail = "the server cannot reach its store: try again later, with the same attempt";
-        Self::new(503, "unavailable", detail).with_retry_after(retry_after_seconds)
-    }
-
-    /// 500 `internal`: a fault of the server; the cause is in its log only.
-    pub fn internal() -> Self {
-        Self::new(500, "internal", "the server failed: its log has the cause under the correlation id")
-    }
-
-    /// Sets the wait, in seconds.
-    pub fn with_retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
-        self
-    }
-
-    /// Sets the correlation id.
-    pub fn with_correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.correlation_id = Some(id.into());
-        self
     }
 
     /// A final denial (4xx other than 408, 425, 429 and an outlived challenge), or something to try again soon?
@@ -131,6 +82,7 @@ fn title(status: u16) -> &'static str {
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         422 => "Unprocessable Content",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
@@ -156,7 +108,7 @@ mod tests {
             (408, "x", false),
             (413, "body_too_large", true),
             (425, "x", false),
-            (429, "too_many_requests", false),
+            (429, "x", false),
             (500, "internal", false),
             (503, "overloaded", false),
         ];
@@ -167,7 +119,9 @@ mod tests {
 
     #[test]
     fn a_problem_reads_back_and_unknown_members_are_ignored() {
-        let problem = Problem::overloaded(7).with_correlation_id("c-1");
+        let mut problem = Problem::new(503, "overloaded", "the server is busy: try again later");
+        problem.retry_after = Some(7);
+        problem.correlation_id = Some("c-1".to_owned());
         let text = serde_json::to_string(&problem).unwrap();
         assert_eq!(
             text,

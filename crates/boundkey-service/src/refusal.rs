@@ -59,7 +59,7 @@ impl Refusal {
 
     /// A message of the join protocol that is not understood.
     pub(crate) fn from_proto(error: &boundkey_proto::ProtoError) -> Self {
-        Self::new(400, error.code(), error.to_string())
+        Self { problem: error.problem(), cause: Some(error.to_string()) }
     }
 
     /// 500 for what must not happen; the cause goes to the log alone.

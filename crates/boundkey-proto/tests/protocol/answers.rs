@@ -185,13 +185,7 @@ fn problems() -> Vec<Value> {
         case("expired challenge", "complete", 400, problem_json(400, "challenge_expired"), {
             refused("challenge_expired", false)
         }),
-        case(
-            "too many",
-            "complete",
-            429,
-            problem_json(429, "too_many_requests"),
-            refused("too_many_requests", false),
-        ),
+        case("too many", "complete", 429, problem_json(429, "too_many"), refused("too_many", false)),
         case("internal", "complete", 500, problem_json(500, "internal"), refused("internal", false)),
         case(
             "a problem of another status",
@@ -205,7 +199,7 @@ fn problems() -> Vec<Value> {
             "complete",
             403,
             r#"{"title":"Forbidden","status":403}"#.to_owned(),
-            { json!({"answer": "none"}) },
+            json!({"answer": "none"}),
         ),
     ]
 }

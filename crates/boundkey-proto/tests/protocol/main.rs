@@ -8,6 +8,7 @@ mod bundles;
 mod chapter;
 mod completes;
 mod foreign;
+mod ids;
 mod proofs;
 mod properties;
 mod requests;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::{answers, bundles, completes, proofs, requests, secrets, states};
+use crate::{answers, bundles, completes, ids, proofs, requests, secrets, states};
 
 /// Every file, as this code makes it.
 fn all() -> Vec<(&'static str, Value)> {
@@ -12,6 +12,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("answers.json", answers::file()),
         ("bundles.json", bundles::file()),
         ("completes.json", completes::file()),
+        ("ids.json", ids::file()),
         ("proofs.json", proofs::file()),
         ("requests.json", requests::file()),
         ("secrets.json", secrets::file()),
