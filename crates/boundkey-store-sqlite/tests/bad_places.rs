@@ -1,5 +1,6 @@
 //! Places that do not hold a store: read-only, full, somebody else's.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -140,22 +141,46 @@ async fn a_read_only_file_system_is_named() {
     SqliteStore::open(&path).unwrap();
 }
 
+const WITHOUT_PRIVILEGE: &str = "BOUNDKEY_TEST_WITHOUT_PRIVILEGE";
+
+/// Root may write everywhere: it starts this test again without that privilege.
 #[test]
 fn what_this_user_may_not_write_is_named() {
-    use std::os::unix::fs::PermissionsExt;
-    if rustix::process::geteuid().is_root() {
-        println!("SKIP: root may write everywhere");
-        return;
+    let probe = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(probe.path(), PermissionsExt::from_mode(0o000)).unwrap();
+    if std::fs::File::open(probe.path()).is_err() {
+        return denied_places();
     }
+    assert!(std::env::var_os(WITHOUT_PRIVILEGE).is_none(), "setpriv left the privilege");
+    let again = Command::new("setpriv")
+        .args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "what_this_user_may_not_write_is_named", "--nocapture"])
+        .env(WITHOUT_PRIVILEGE, "1")
+        .output();
+    match again {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => println!("SKIP: root may write everywhere, and setpriv cannot be run: {error}"),
+    }
+}
+
+fn denied_places() {
     let dir = tempfile::tempdir().unwrap();
     let directory = dir.path().canonicalize().unwrap();
     let path = directory.join("bk.db");
     drop(SqliteStore::open(&path).unwrap());
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    mode(&path, 0o400);
     assert_eq!(refused(&path), OpenError::Denied { path: path.clone(), needed: "written" });
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
+    mode(&path, 0o000);
     assert_eq!(refused(&path), OpenError::Denied { path: path.clone(), needed: "read" });
-    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o500)).unwrap();
+    mode(&directory, 0o500);
     assert_eq!(refused(&path), OpenError::Denied { path: directory.clone(), needed: "written" });
-    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).unwrap();
+    mode(&directory, 0o600);
+    assert_eq!(refused(&path), OpenError::Denied { path: directory.clone(), needed: "written" });
+    mode(&directory, 0o700);
+    mode(&path, 0o600);
+    SqliteStore::open(&path).unwrap();
 }

@@ -221,7 +221,7 @@ async fn what_is_too_large_is_refused_alone(store: &dyn Store) {
 }
 
 const COMMITTERS: usize = 16;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 10;
 
 fn number(value: &[u8]) -> u64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).expect("a number was stored")

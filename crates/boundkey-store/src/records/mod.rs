@@ -143,7 +143,7 @@ fn read<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Reco
 /// Names the place and the sort of fault. serde's own text may quote the value, which may be a secret.
 fn damaged(kind: &'static str, error: &serde_json::Error) -> RecordError {
     let sort = match error.classify() {
-        serde_json::error::Category::Data => "a value of another form than expected",
+        serde_json::error::Category::Data => "a value has another form than expected",
         serde_json::error::Category::Syntax => "not JSON",
         serde_json::error::Category::Eof => "it ends early",
         serde_json::error::Category::Io => "unreadable",
@@ -153,8 +153,10 @@ fn damaged(kind: &'static str, error: &serde_json::Error) -> RecordError {
 
 /// A value that is stored as its text.
 fn parsed<T: FromStr>(kind: &'static str, field: &str, text: &str) -> Result<T, RecordError> {
-    text.parse()
-        .map_err(|_| RecordError::Damaged { kind, cause: format!("a {field} of another form than expected") })
+    text.parse().map_err(|_| RecordError::Damaged {
+        kind,
+        cause: format!("its {field} has another form than expected"),
+    })
 }
 
 /// A record whose own serde form is its first and only encoding.
