@@ -15,7 +15,7 @@ mod check;
 mod error;
 mod plan;
 mod ssh;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +26,7 @@ pub use plan::{JoinPlan, SshWish};
 use std::time::Duration;
 
 use boundkey_keys::{Entropy, PrivateKey, Secret, Signer, secret_proof_key};
-use boundkey_keystore::{AgentState, HeldKey, Keystore, PendingAttempt};
+use boundkey_keystore::{AgentState, HeldKey, Keystore, PendingAttempt, TransitionError};
 use boundkey_proto::{
     Answer, AttemptId, Begin, BeginReply, ChallengeView, Complete, JoinAnswer, JoinKindName, JoinResult,
     MAX_CONFIRMATIONS, PROTOCOL_VERSION, Problem, Request, build_complete, read_answer, read_begin_answer,
@@ -92,10 +92,7 @@ impl<T: Transport> Joiner<'_, T> {
         for _ in 0..MOST_PROVISIONAL {
             self.ensure_attempt(&mut state)?;
             match self.try_with_fallbacks(state).await? {
-                Tried::Joined(joined) => {
-                    self.transport.disconnect();
-                    return Ok(*joined);
-                }
+                Tried::Joined(joined) => return Ok(*joined),
                 Tried::Provisional(stored) => state = stored,
             }
         }
@@ -122,7 +119,7 @@ impl<T: Transport> Joiner<'_, T> {
     /// Written before anything is sent.
     fn ensure_attempt(&self, state: &mut AgentState) -> Result<(), JoinError> {
         if state.bound_key.is_none() {
-            state.bound_key = Some(HeldKey::new(self.make_ed25519()));
+            state.adopt_key(HeldKey::new(self.make_ed25519()))?;
         }
         if state.pending.is_none() {
             let mut attempt = [0; 16];
@@ -133,14 +130,14 @@ impl<T: Transport> Joiner<'_, T> {
                 _ => PrivateKey::generate_p256()?,
             };
             let (ssh_key, ssh_public_key) = self.ssh_key(state)?;
-            state.pending = Some(PendingAttempt {
+            state.begin_attempt(PendingAttempt {
                 attempt,
                 started_at: self.clock.now(),
                 tls_key,
                 ssh_key,
                 ssh_public_key,
                 new_key: None,
-            });
+            })?;
         }
         Ok(())
     }
@@ -168,23 +165,26 @@ impl<T: Transport> Joiner<'_, T> {
         PrivateKey::ed25519_from_seed(&seed)
     }
 
-    /// A refusal that proves nothing known may have two causes that this side can mend by itself, once each.
+    /// Two causes of a refusal can be mended by this side alone, once each.
     async fn try_with_fallbacks(&mut self, mut state: AgentState) -> Result<Tried, JoinError> {
         let mut secret = if state.join_state.is_none() { self.read_secret()? } else { None };
         self.keystore.save(&state)?;
         loop {
             let refusal = match self.exchange(&mut state, secret.as_ref()).await {
-                Err(JoinError::Refused(problem)) if problem.code == "denied" => problem,
+                Err(JoinError::Refused(problem)) if problem.is_final() => problem,
                 Err(error) => return Err(error),
                 Ok((result, view)) => return self.accept(state, *result, &view),
             };
-            if secret.is_none() && self.read_secret().is_ok_and(|found| found.is_some()) {
-                // The token was reset: the configuration may hold the new secret.
-                secret = self.read_secret()?;
-            } else if store::return_to_authenticated(&mut state) {
+            if store::return_to_authenticated(&mut state, &refusal) {
                 // The last result came without certificates, so nothing vouched for it.
                 self.keystore.save(&state)?;
-            } else {
+                continue;
+            }
+            // The token may have been reset or made anew, and the configuration may hold its new secret. One that cannot
+            // be read is not needed by a machine that was bound.
+            let again = secret.is_none() && matches!(refusal.code.as_str(), "denied" | "token_recreated");
+            secret = if again { self.read_secret().ok().flatten() } else { None };
+            if secret.is_none() {
                 return Err(JoinError::Refused(refusal));
             }
         }
@@ -281,11 +281,11 @@ impl<T: Transport> Joiner<'_, T> {
             return Err(JoinError::RotationOfStaticKey);
         }
         let key = HeldKey::new(self.make_ed25519());
-        match &mut state.pending {
-            Some(pending) if pending.new_key.is_none() => pending.new_key = Some(key),
-            _ => return Err(JoinError::RotationRefused),
+        match state.offer_new_key(key) {
+            Ok(()) => Ok(self.keystore.save(state)?),
+            Err(TransitionError::KeyOffered) => Err(JoinError::RotationRefused),
+            Err(error) => Err(error.into()),
         }
-        Ok(self.keystore.save(state)?)
     }
 
     /// One atomic write ends the attempt; before it, nothing of the result counts.
@@ -301,7 +301,7 @@ impl<T: Transport> Joiner<'_, T> {
         let before = state.bound_key.as_ref().map(|key| key.public_key().thumbprint());
         let rotated = before != Some(result.bound_key.thumbprint());
         let Some(certified) = checked.certified else {
-            store::accept_provisional(&mut state, &result);
+            store::accept_provisional(&mut state, &result)?;
             self.keystore.save(&state)?;
             return Ok(Tried::Provisional(state));
         };

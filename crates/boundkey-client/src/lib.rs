@@ -1,5 +1,6 @@
 //! The machine's side.
 pub mod admin;
+pub mod agent;
 mod backoff;
 mod clock;
 pub mod config;
@@ -7,14 +8,18 @@ mod der;
 pub mod join;
 mod machine;
 pub mod outputs;
+mod running;
 mod schedule;
+mod status;
 mod transport;
 mod trust;
 
 pub use backoff::{Backoff, FINAL_PAUSE, LONGEST_RETRY_AFTER, Setback};
 pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use machine::{OtherMachine, check_machine, machine_facts, machine_hash};
+pub use running::{SignalError, ask_to_renew, lock_holder};
 pub use schedule::{Deadline, wait_after_restart};
+pub use status::{Notes, OutputNote, Status};
 pub use transport::{
     AddressError, HttpsTransport, MAX_BODY, Reply, ServerAddress, Timeouts, Transport, TransportError,
 };

@@ -25,8 +25,9 @@ pub trait Transport: Send {
         path: &str,
         body: Vec<u8>,
     ) -> impl Future<Output = Result<Reply, TransportError>> + Send;
-    /// Gets a document.
-    fn get(&mut self, path: &str) -> impl Future<Output = Result<Reply, TransportError>> + Send;
+    /// Gets a document of at most `limit` bytes.
+    fn get(&mut self, path: &str, limit: usize)
+    -> impl Future<Output = Result<Reply, TransportError>> + Send;
     /// What authenticated the connection in use.
     fn channel(&self) -> Option<Channel>;
     /// Ends the connection in use.
@@ -93,9 +94,11 @@ pub enum TransportError {
         reason: String,
     },
     /// The answer is larger than any answer of this protocol.
-    #[error("the answer of {server} is larger than {MAX_BODY} bytes")]
+    #[error("the answer of {server} is larger than {limit} bytes")]
     TooLarge {
         /// The address as configured.
         server: String,
+        /// The most that is read.
+        limit: usize,
     },
 }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use boundkey_keys::KeyFileError;
-use boundkey_keystore::KeystoreError;
+use boundkey_keystore::{KeystoreError, TransitionError};
 use boundkey_proto::{ClientError, Problem};
 
 use super::ResultError;
@@ -76,6 +76,12 @@ pub enum JoinError {
     /// Results without certificates, again and again.
     #[error("the server gave no certificates in several attempts")]
     OnlyProvisional,
+    /// A step that does not fit the state: a new key that is none, mostly.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// A time limit of the caller's.
+    #[error("no answer within {0:?}; the attempt is stored and goes on at the next start")]
+    OutOfTime(Duration),
     /// A bug of this crate.
     #[error("there is no attempt to complete")]
     NoAttempt,
@@ -106,9 +112,10 @@ impl JoinError {
             Self::Transport(TransportError::Trust(TrustError::Dates { .. })) => Remedy::Wait(None),
             Self::Transport(TransportError::Trust(_)) => Remedy::Machine,
             Self::Transport(_) | Self::Protocol(_) | Self::Result(_) => Remedy::Wait(None),
-            Self::NeverConfirmed | Self::OnlyProvisional | Self::NoAttempt | Self::Encoding(_) => {
+            Self::NeverConfirmed | Self::OnlyProvisional | Self::OutOfTime(_) | Self::Transition(_) => {
                 Remedy::Wait(None)
             }
+            Self::NoAttempt | Self::Encoding(_) => Remedy::Wait(None),
             Self::RotationOfStaticKey | Self::RotationRefused => Remedy::Administrator,
             Self::Keystore(_) | Self::Credential(_) | Self::HostKey { .. } | Self::Key(_) => Remedy::Machine,
             Self::OtherMachine(_) | Self::OtherToken { .. } => Remedy::MachineFirst,

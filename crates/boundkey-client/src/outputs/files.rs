@@ -28,6 +28,16 @@ pub struct Material<'a> {
 }
 
 impl Material<'_> {
+    /// Names this identity, CAs and revoked keys: another one means another content of every output.
+    pub fn fingerprint(&self) -> String {
+        let bundle = serde_json::to_vec(self.bundle).unwrap_or_default();
+        let leaf = self.identity.x509_chain.first().map(Vec::as_slice).unwrap_or_default();
+        let ssh = self.identity.ssh_certificate.as_deref().unwrap_or_default();
+        let hash =
+            boundkey_keys::sha256(&[leaf, b"\0", ssh.as_bytes(), b"\0", &bundle, b"\0", self.revoked_keys]);
+        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, hash)
+    }
+
     /// The private key stands last: where files can only be replaced one by one, a reader who finds the new key finds the
     /// certificate that belongs to it.
     pub(super) fn tls(&self) -> Vec<OutFile> {
@@ -97,7 +107,7 @@ impl Material<'_> {
     }
 
     fn is_bot(&self) -> bool {
-        self.identity.identity_kind == "bot_instance"
+        self.identity.identity_kind == "bot"
     }
 
     fn ssh_certificate(&self) -> Result<&str, OutputError> {

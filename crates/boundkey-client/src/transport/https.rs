@@ -166,7 +166,13 @@ impl HttpsTransport {
         connection.sender.send_request(request).await.map_err(|e| self.broken(&e))
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, TransportError> {
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Reply, TransportError> {
         // Taken out, and put back only when all went well: a connection on which something failed is not used again.
         let mut connection = match self.connection.take().filter(|c| !c.sender.is_closed()) {
             Some(connection) => connection,
@@ -175,20 +181,24 @@ impl HttpsTransport {
         let reply = self
             .within("exchange", self.timeouts.exchange, async {
                 let response = self.send(&mut connection, method, path, body).await?;
-                self.read(response).await
+                self.read(response, limit).await
             })
             .await??;
         self.connection = Some(connection);
         Ok(reply)
     }
 
-    async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<Reply, TransportError> {
+    async fn read(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        limit: usize,
+    ) -> Result<Reply, TransportError> {
         let status = response.status().as_u16();
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
+        let body = Limited::new(response.into_body(), limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                TransportError::TooLarge { server: self.server.to_string() }
+                TransportError::TooLarge { server: self.server.to_string(), limit }
             } else {
                 self.broken(error.as_ref())
             }
@@ -223,11 +233,11 @@ impl HttpsTransport {
 
 impl Transport for HttpsTransport {
     async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Reply, TransportError> {
-        self.exchange(Method::POST, path, body).await
+        self.exchange(Method::POST, path, body, MAX_BODY).await
     }
 
-    async fn get(&mut self, path: &str) -> Result<Reply, TransportError> {
-        self.exchange(Method::GET, path, Vec::new()).await
+    async fn get(&mut self, path: &str, limit: usize) -> Result<Reply, TransportError> {
+        self.exchange(Method::GET, path, Vec::new(), limit).await
     }
 
     fn channel(&self) -> Option<Channel> {

@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::command::{completions, configure, forget, install, keypair, renew, start, status};
+
+/// Joins this machine to a cluster with a bound keypair, and keeps its certificates fresh.
+#[derive(Debug, Parser)]
+#[command(name = "boundkey-agent", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Example:\n  boundkey-agent start -c /etc/boundkey.yaml\n\nExit status: 0 done, 1 refused or \
+                        failed, 2 usage."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
+    #[arg(long, global = true, env = "BOUNDKEY_LOG", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Join and renew until stopped; or join once
+    Start(start::Options),
+    /// Show what the agent holds, until when, and what went wrong last
+    Status(status::Options),
+    /// Make and show keys
+    Keypair(keypair::Options),
+    /// Write a configuration from flags
+    Configure(configure::Options),
+    /// Ask the running agent to renew now
+    Renew(renew::Options),
+    /// Wipe the state: the machine is enrolled anew afterwards (for golden images)
+    Forget(forget::Options),
+    /// Write files for the operating system
+    Install(install::Options),
+    /// Print a completion script for a shell
+    Completions(completions::Options),
+    /// Print the manual page
+    Man,
+}
+
+/// Which data directory: named, or by the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) config: PathBuf,
+    /// Data directory, instead of the one that the configuration names
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/boundkey.yaml";
+
+impl Place {
+    /// Without a configuration at the usual place, the usual data directory.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR, Environment};
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        if self.config.as_os_str() == DEFAULT_CONFIG && !self.config.exists() {
+            return Ok(PathBuf::from(DEFAULT_DATA_DIR));
+        }
+        // Secrets are none of these commands' business.
+        Ok(AgentConfig::load(&self.config, Environment::default())?.data_dir)
+    }
+}

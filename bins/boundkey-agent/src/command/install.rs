@@ -1,0 +1,68 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+
+use crate::arguments::DEFAULT_CONFIG;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write a systemd unit
+    Systemd(Systemd),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  boundkey-agent install systemd -o /etc/systemd/system/boundkey-agent.service\n  \
+                        systemctl daemon-reload && systemctl enable --now boundkey-agent\n\nThe unit may write below \
+                        /var/lib/boundkey, /etc and /home; outputs elsewhere want a drop-in with ReadWritePaths=."
+)]
+struct Systemd {
+    /// File to write, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Configuration file that the unit names
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let Verb::Systemd(options) = &options.verb;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let unit = unit(&program, &options.config);
+    match &options.output {
+        None => output::print(&unit)?,
+        Some(file) => {
+            std::fs::write(file, unit).with_context(|| format!("cannot write {}", file.display()))?;
+            output::print(&format!("wrote {}\n", file.display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unit(program: &Path, config: &Path) -> String {
+    include_str!("boundkey-agent.service")
+        .replace("@PROGRAM@", &quoted(program))
+        .replace("@CONFIG@", &quoted(config))
+}
+
+/// As a word of a unit file: `%` and `$` stand for themselves.
+fn quoted(path: &Path) -> String {
+    let text = path
+        .display()
+        .to_string()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('%', "%%")
+        .replace('$', "$$");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%$".contains(c);
+    if text.chars().all(plain) { text } else { format!("\"{text}\"") }
+}

@@ -1,0 +1,124 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use boundkey_client::SystemEntropy;
+use boundkey_keys::{Entropy as _, PrivateKey, PublicKey};
+use boundkey_keystore::{FileKeystore, HeldKey, Keystore as _, write_atomically};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::arguments::Format;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a key, and print its public half for `initial_public_key` of a token
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("kind").required(true).args(["storage", "static_key"]))]
+#[command(
+    after_help = "A key that is there already is kept and printed, unless --overwrite is given.\n\nExamples:\n  \
+                        boundkey-agent keypair create --storage /var/lib/boundkey\n  boundkey-agent keypair create \
+                        --static --static-key-path ci.key"
+)]
+struct Create {
+    /// Into the data directory of an agent
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
+    /// A static key, for machines without storage of their own (CI)
+    #[arg(long = "static", id = "static_key")]
+    static_key: bool,
+    /// Write the static key to this file, instead of printing it
+    #[arg(long, value_name = "PATH", requires = "static_key")]
+    static_key_path: Option<PathBuf>,
+    /// Replace a key that is there already
+    #[arg(long)]
+    overwrite: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Created {
+    public_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_key: Option<Zeroizing<String>>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let Verb::Create(options) = &options.verb;
+    let created = match (&options.storage, &options.static_key_path) {
+        (Some(dir), _) => public(&in_storage(dir, options.overwrite)?),
+        (None, Some(path)) => public(&in_file(path, options.overwrite)?),
+        (None, None) => {
+            let key = make();
+            Created { private_key: Some(key.to_openssh_pem("boundkey")), ..public(key.public_key()) }
+        }
+    };
+    output::print_as(options.format, &created, || {
+        let private = created.private_key.as_ref().map(|key| key.as_str()).unwrap_or_default();
+        format!("{private}{}\n", created.public_key)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn public(key: &PublicKey) -> Created {
+    Created { public_key: key.to_openssh(), private_key: None }
+}
+
+fn make() -> PrivateKey {
+    let mut seed = Zeroizing::new([0; 32]);
+    SystemEntropy::new().fill(&mut *seed);
+    PrivateKey::ed25519_from_seed(&seed)
+}
+
+fn in_storage(dir: &Path, overwrite: bool) -> anyhow::Result<PublicKey> {
+    let mut keystore = FileKeystore::open(dir)?;
+    let mut state = keystore.load()?;
+    if let Some(key) = &state.bound_key {
+        if !overwrite {
+            return Ok(key.public_key().clone());
+        }
+        if state.join_state.is_some() || state.pending.is_some() {
+            bail!(
+                "the key in {} is bound to a cluster: replacing it would lock this machine out. Let an administrator \
+                 rotate it (`boundkeyctl bound-keypair rotate`), or run `boundkey-agent forget` first",
+                dir.display()
+            );
+        }
+    }
+    let key = make();
+    let public = key.public_key().clone();
+    state.bound_key = Some(HeldKey::new(key));
+    keystore.save(&state)?;
+    Ok(public)
+}
+
+fn in_file(path: &Path, overwrite: bool) -> anyhow::Result<PublicKey> {
+    let exists = std::fs::symlink_metadata(path).is_ok();
+    if exists && !overwrite {
+        let text =
+            Zeroizing::new(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+        let key = PrivateKey::from_pem(&text).with_context(|| {
+            format!(
+                "{} is there already and is no key that can be used (--overwrite replaces it)",
+                path.display()
+            )
+        })?;
+        return Ok(key.public_key().clone());
+    }
+    let key = make();
+    write_atomically(path, key.to_openssh_pem("boundkey").as_bytes(), 0o600)?;
+    Ok(key.public_key().clone())
+}

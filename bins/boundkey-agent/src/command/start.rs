@@ -1,0 +1,123 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boundkey_client::agent::{Agent, Command, Event};
+use boundkey_client::config::{AgentConfig, Environment};
+use boundkey_client::join::Joined;
+use boundkey_client::{SystemClock, SystemEntropy};
+use clap::Args;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::arguments::DEFAULT_CONFIG;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Signals: SIGUSR1 renews now, SIGHUP reads the configuration again, SIGTERM and SIGINT stop.\n\n\
+                        Examples:\n  boundkey-agent start -c boundkey.yaml\n  boundkey-agent start -c boundkey.yaml --oneshot"
+)]
+pub(crate) struct Options {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// Join exactly once, write the outputs, and exit
+    #[arg(long)]
+    oneshot: bool,
+    /// With --oneshot: how long transient failures are tried again
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+    /// Take over the state of another machine (its disk was moved here, and it is gone)
+    #[arg(long)]
+    accept_machine: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    boundkey_document::parse_duration(text).ok_or_else(|| "allowed: a duration such as 30s or 5m".to_owned())
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let config = load(options)?;
+    let clock = Arc::new(SystemClock);
+    let entropy = Arc::new(SystemEntropy::new());
+    let mut agent = Agent::open(config, env!("CARGO_PKG_VERSION"), options.accept_machine, clock, entropy)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if options.oneshot {
+            once(&mut agent, options.timeout).await
+        } else {
+            until_stopped(&mut agent, options).await
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(options: &Options) -> anyhow::Result<AgentConfig> {
+    Ok(AgentConfig::load(&options.config, Environment::of_process())?)
+}
+
+async fn once(agent: &mut Agent, timeout: Duration) -> anyhow::Result<()> {
+    let joined: Joined = agent.join_within(timeout).await?;
+    let identity = joined.state.identity.as_ref();
+    tracing::info!(
+        kind = ?joined.kind,
+        id = identity.map(|i| i.id.as_str()),
+        rotated = joined.rotated,
+        expires_at = identity.map(|i| i.not_after.to_string()),
+        "joined"
+    );
+    Ok(())
+}
+
+async fn until_stopped(agent: &mut Agent, options: &Options) -> anyhow::Result<()> {
+    let (sender, commands) = mpsc::channel(8);
+    let mut renew = signal(SignalKind::user_defined1())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let signals = async {
+        loop {
+            let command = tokio::select! {
+                _ = renew.recv() => Command::Renew,
+                _ = terminate.recv() => Command::Stop,
+                _ = interrupt.recv() => Command::Stop,
+                _ = reload.recv() => match load(options) {
+                    Ok(config) => Command::Reload(Box::new(config)),
+                    Err(error) => {
+                        tracing::error!("the configuration stays as it was: {error:#}");
+                        continue;
+                    }
+                },
+            };
+            let last = matches!(command, Command::Stop);
+            if sender.send(command).await.is_err() || last {
+                // The agent ends by itself: wait for it.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tracing::info!(data_dir = %agent.data_dir().display(), version = env!("CARGO_PKG_VERSION"), "agent started");
+    let outcome = tokio::select! {
+        outcome = agent.run(commands, tell_service_manager) => outcome,
+        () = signals => Ok(()),
+    };
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("agent stopped");
+    Ok(outcome?)
+}
+
+fn tell_service_manager(event: Event) {
+    match event {
+        Event::Ready => notify(&[NotifyState::Ready]),
+        Event::Status(text) => notify(&[NotifyState::Status(&text.replace('\n', " "))]),
+    }
+}
+
+/// Nothing depends on it.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}

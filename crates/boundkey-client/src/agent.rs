@@ -1,0 +1,199 @@
+//! The agent itself: joins, writes outputs, waits, renews.
+
+mod distribute;
+mod run;
+
+pub use run::{Command, Event};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boundkey_keys::Entropy;
+use boundkey_keystore::{FileKeystore, Keystore, KeystoreError};
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::config::AgentConfig;
+use crate::join::store::read_bundle;
+use crate::join::{JoinError, JoinPlan, Joined, Joiner, Remedy};
+use crate::machine::{OtherMachine, check_machine};
+use crate::status::Notes;
+use crate::transport::{HttpsTransport, Timeouts, Transport as _};
+use crate::trust::CaFileError;
+
+/// An agent on its data directory, which it holds locked.
+pub struct Agent {
+    config: AgentConfig,
+    plan: JoinPlan,
+    keystore: Box<dyn Keystore>,
+    transport: HttpsTransport,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    notes: Notes,
+    version: String,
+}
+
+/// Why an agent does not start, or does not join.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The file with CA certificates.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
+    /// The state is of another machine.
+    #[error(transparent)]
+    OtherMachine(#[from] OtherMachine),
+    /// The join.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// A reload of the configuration that would need another data directory.
+    #[error("`data_dir` cannot change while the agent runs: restart it")]
+    OtherDataDir,
+}
+
+impl Agent {
+    /// Takes the data directory's lock and checks all that can be checked without the server.
+    ///
+    /// # Errors
+    /// [`AgentError`]; nothing was sent.
+    pub fn open(
+        config: AgentConfig,
+        version: &str,
+        accept_machine: bool,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, AgentError> {
+        let keystore = Box::new(FileKeystore::open(&config.data_dir)?);
+        Self::with_keystore(config, version, accept_machine, keystore, clock, entropy)
+    }
+
+    /// The same over any keystore: for programs that embed an agent and keep its state elsewhere.
+    ///
+    /// # Errors
+    /// As [`Agent::open`].
+    pub fn with_keystore(
+        mut config: AgentConfig,
+        version: &str,
+        accept_machine: bool,
+        mut keystore: Box<dyn Keystore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, AgentError> {
+        let mut plan = JoinPlan::of_config(&mut config, version);
+        plan.accept_machine = accept_machine;
+        let state = keystore.load()?;
+        check_machine(state.machine.as_deref(), plan.machine.as_deref(), accept_machine)?;
+        let trust = config.trust.load()?;
+        let transport =
+            HttpsTransport::new(config.server.clone(), trust, Arc::clone(&clock), Timeouts::default());
+        let notes = Notes::read(&config.data_dir);
+        Ok(Self { config, plan, keystore, transport, clock, entropy, notes, version: version.to_owned() })
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.config.data_dir
+    }
+
+    /// Exactly one join, then the outputs. What does not go into an output is reported in the notes and the log.
+    ///
+    /// # Errors
+    /// [`AgentError`]; noted in the state too.
+    pub async fn join_once(&mut self) -> Result<Joined, AgentError> {
+        let outcome = self.join_and_fetch().await;
+        self.transport.disconnect();
+        match outcome {
+            Ok((joined, revoked_keys)) => {
+                self.distribute(&joined.state, revoked_keys).await;
+                self.plan.accept_machine = false;
+                Ok(joined)
+            }
+            Err(error) => {
+                self.note_failure(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// One join, tried again after transient failures until `limit` has passed.
+    ///
+    /// # Errors
+    /// As [`Agent::join_once`]: the last one.
+    pub async fn join_within(&mut self, limit: Duration) -> Result<Joined, AgentError> {
+        let started = self.clock.since_boot();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let left = limit.saturating_sub(self.clock.since_boot().saturating_sub(started));
+            let outcome = tokio::time::timeout(left.max(Duration::from_secs(1)), self.join_once()).await;
+            let error = match outcome {
+                Ok(Ok(joined)) => return Ok(joined),
+                Ok(Err(error)) => error,
+                // Dropped in the middle: the attempt is stored, so nothing is lost.
+                Err(_) => return Err(JoinError::OutOfTime(limit).into()),
+            };
+            let (AgentError::Join(failed), true) = (&error, is_transient(&error)) else { return Err(error) };
+            let wait = backoff.next(failed.setback(), self.entropy.as_ref());
+            let left = limit.saturating_sub(self.clock.since_boot().saturating_sub(started));
+            if wait >= left {
+                return Err(error);
+            }
+            tracing::warn!(error = %report(&error), retry_in = ?wait, "join failed");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn join_and_fetch(&mut self) -> Result<(Joined, Option<Vec<u8>>), AgentError> {
+        let state = self.keystore.load()?;
+        let mut trust = self.config.trust.load()?;
+        if let Some(bundle) = state.ca_bundle.as_deref().and_then(read_bundle) {
+            trust = trust.with_bundle(&bundle);
+        }
+        drop(state);
+        self.transport.set_trust(trust);
+        let mut joiner = Joiner {
+            keystore: self.keystore.as_mut(),
+            transport: &mut self.transport,
+            plan: &self.plan,
+            clock: self.clock.as_ref(),
+            entropy: self.entropy.as_ref(),
+        };
+        let joined = joiner.join().await?;
+        let revoked_keys = self.fetch_revoked_keys().await;
+        Ok((joined, revoked_keys))
+    }
+
+    /// For `status`; a state that cannot be written is reported by the next join.
+    fn note_failure(&mut self, error: &AgentError) {
+        if matches!(error, AgentError::Keystore(_) | AgentError::Join(JoinError::Keystore(_))) {
+            return;
+        }
+        let noted = self.keystore.load().and_then(|mut state| {
+            state.last_error = Some(report(error));
+            state.last_error_at = Some(self.clock.now());
+            self.keystore.save(&state)
+        });
+        if let Err(error) = noted {
+            tracing::warn!(error = %report(&error), "the failure cannot be noted");
+        }
+    }
+}
+
+/// Whether time alone may mend it.
+fn is_transient(error: &AgentError) -> bool {
+    matches!(error, AgentError::Join(error) if matches!(error.remedy(), Remedy::Wait(_)))
+}
+
+/// An error with its causes, on one line.
+pub fn report(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

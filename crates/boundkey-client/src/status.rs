@@ -1,0 +1,251 @@
+//! What an agent holds and does, for `boundkey-agent status`: from the state, the notes that the agent leaves beside it,
+//! and the lock.
+
+use std::path::{Path, PathBuf};
+
+use boundkey_keystore::{AgentState, FileKeystore, KeystoreError, write_atomically};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::running::lock_holder;
+
+const NOTES: &str = "status.json";
+/// A renewal may be this late before it counts as overdue.
+const SLACK: time::Duration = time::Duration::minutes(5);
+
+/// What the running agent notes about itself: nothing secret, and nothing that it needs itself but `reloaded`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    /// When the next try is planned.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub next_try_at: Option<OffsetDateTime>,
+    /// How each output was written last.
+    pub outputs: Vec<OutputNote>,
+}
+
+/// How an output was written last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputNote {
+    /// `tls`, `openssh_host` or `openssh_user`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// `whole`, `file by file (mount point)`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+    /// Why it could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why its reload command failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload_error: Option<String>,
+    /// The content for which the reload command succeeded: another one is due for a reload, also after a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<String>,
+}
+
+impl Notes {
+    /// Those left in a data directory; none if there are none or they cannot be read: they are notes, no more.
+    pub fn read(data_dir: &Path) -> Self {
+        let text = std::fs::read(data_dir.join(NOTES)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Leaves them in a data directory.
+    ///
+    /// # Errors
+    /// As [`write_atomically`].
+    pub fn write(&self, data_dir: &Path) -> Result<(), KeystoreError> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        write_atomically(&data_dir.join(NOTES), &text, 0o600)
+    }
+}
+
+/// What an agent holds and does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Nothing below is a reason to act.
+    pub healthy: bool,
+    /// Why not, one sentence each.
+    pub problems: Vec<String>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The agent's process id, if one is running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// The cluster's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The token's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The bound key, OpenSSH form; the key to be bound before the first join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// `host` or `bot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// The host id or bot instance id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When the certificates were obtained.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub obtained_at: Option<OffsetDateTime>,
+    /// When they end.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub certificates_expire_at: Option<OffsetDateTime>,
+    /// When the next renewal is planned.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub next_renewal_at: Option<OffsetDateTime>,
+    /// What went wrong last; none after a success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When that was.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_error_at: Option<OffsetDateTime>,
+    /// How each output was written last.
+    pub outputs: Vec<OutputNote>,
+}
+
+impl Status {
+    /// Looks at a data directory; the agent may be running.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    pub fn of_data_dir(data_dir: &Path, now: OffsetDateTime) -> Result<Self, KeystoreError> {
+        let state = FileKeystore::peek(data_dir)?;
+        Ok(Self::of(&state, Notes::read(data_dir), data_dir, lock_holder(data_dir), now))
+    }
+
+    fn of(state: &AgentState, notes: Notes, data_dir: &Path, pid: Option<i32>, now: OffsetDateTime) -> Self {
+        let identity = state.identity.as_ref();
+        let next = notes.next_try_at.filter(|_| pid.is_some()).or(identity.map(|i| i.renew_at));
+        let mut status = Self {
+            healthy: true,
+            problems: Vec::new(),
+            data_dir: data_dir.to_owned(),
+            pid,
+            cluster: state.cluster.clone(),
+            token: state.token.clone(),
+            public_key: state.bound_key.as_ref().map(|key| key.public_key().to_openssh()),
+            identity: identity.map(|i| i.identity_kind.clone()),
+            id: identity.map(|i| i.id.clone()),
+            obtained_at: identity.map(|i| i.obtained_at),
+            certificates_expire_at: identity.map(|i| i.not_after),
+            next_renewal_at: next,
+            last_error: state.last_error.clone(),
+            last_error_at: state.last_error_at,
+            outputs: notes.outputs,
+        };
+        status.find_problems(now);
+        status
+    }
+
+    fn find_problems(&mut self, now: OffsetDateTime) {
+        let mut problems = Vec::new();
+        match self.certificates_expire_at {
+            None => problems.push("this machine has not joined yet".to_owned()),
+            Some(end) if end <= now => problems.push("the certificates have expired".to_owned()),
+            Some(_) if self.next_renewal_at.is_some_and(|due| due + SLACK < now) => {
+                let hint = if self.pid.is_none() { ": no agent is running" } else { "" };
+                problems.push(format!("the renewal is overdue{hint}"));
+            }
+            Some(_) => {}
+        }
+        problems.extend(self.last_error.iter().map(|error| format!("the last try failed: {error}")));
+        for output in &self.outputs {
+            let path = output.path.display();
+            problems.extend(output.error.iter().map(|error| format!("output {path}: {error}")));
+            problems.extend(output.reload_error.iter().map(|error| format!("reload after {path}: {error}")));
+        }
+        self.healthy = problems.is_empty();
+        self.problems = problems;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boundkey_keys::PrivateKey;
+    use boundkey_keystore::IdentityRecord;
+    use time::macros::datetime;
+
+    fn joined() -> AgentState {
+        AgentState {
+            identity: Some(IdentityRecord {
+                identity_kind: "host".to_owned(),
+                id: "id".to_owned(),
+                tls_key: PrivateKey::ed25519_from_seed(&[1; 32]),
+                ssh_key: None,
+                x509_chain: Vec::new(),
+                ssh_certificate: None,
+                obtained_at: datetime!(2026-01-01 0:00 UTC),
+                not_after: datetime!(2026-01-02 0:00 UTC),
+                renew_at: datetime!(2026-01-01 12:00 UTC),
+            }),
+            ..AgentState::default()
+        }
+    }
+
+    fn problems(state: &AgentState, notes: Notes, pid: Option<i32>, now: OffsetDateTime) -> Vec<String> {
+        let status = Status::of(state, notes, Path::new("/data"), pid, now);
+        assert_eq!(status.healthy, status.problems.is_empty());
+        status.problems
+    }
+
+    #[test]
+    fn every_reason_to_act_is_named() {
+        let (early, late, after) =
+            (datetime!(2026-01-01 6:00 UTC), datetime!(2026-01-01 13:00 UTC), datetime!(2026-01-02 0:00 UTC));
+        let none = Vec::<String>::new();
+        assert_eq!(problems(&joined(), Notes::default(), None, early), none);
+        assert_eq!(
+            problems(&AgentState::default(), Notes::default(), None, early),
+            ["this machine has not joined yet"]
+        );
+        assert_eq!(
+            problems(&joined(), Notes::default(), None, late),
+            ["the renewal is overdue: no agent is running"]
+        );
+        let retrying = Notes { next_try_at: Some(datetime!(2026-01-01 13:01 UTC)), outputs: Vec::new() };
+        assert_eq!(
+            problems(&joined(), retrying.clone(), Some(7), late),
+            none,
+            "the next try is still to come"
+        );
+        assert_eq!(problems(&joined(), retrying, Some(7), after), ["the certificates have expired"]);
+        let failed = AgentState { last_error: Some("locked: ask".to_owned()), ..joined() };
+        assert_eq!(problems(&failed, Notes::default(), None, early), ["the last try failed: locked: ask"]);
+        let note = OutputNote {
+            path: "/out".into(),
+            error: Some("full".to_owned()),
+            reload_error: Some("no such unit".to_owned()),
+            ..OutputNote::default()
+        };
+        assert_eq!(
+            problems(&joined(), Notes { outputs: vec![note], ..Notes::default() }, None, early),
+            ["output /out: full", "reload after /out: no such unit"]
+        );
+    }
+
+    #[test]
+    fn notes_read_back_and_damaged_ones_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Notes::read(dir.path()), Notes::default());
+        let notes = Notes {
+            next_try_at: Some(datetime!(2026-01-01 12:00 UTC)),
+            outputs: vec![OutputNote {
+                kind: "tls".to_owned(),
+                path: "/out".into(),
+                ..OutputNote::default()
+            }],
+        };
+        notes.write(dir.path()).unwrap();
+        assert_eq!(Notes::read(dir.path()), notes);
+        std::fs::write(dir.path().join(NOTES), b"{").unwrap();
+        assert_eq!(Notes::read(dir.path()), Notes::default());
+    }
+}
