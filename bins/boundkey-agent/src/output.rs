@@ -36,6 +36,6 @@ pub(crate) fn print_as(
     match format {
         Format::Text => print(&text()),
         Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(value)?)),
-        Format::Yaml => print(&boundkey_document::to_yaml(&serde_json::to_value(value)?)),
+        Format::Yaml => print(&boundkey_client::to_yaml(&serde_json::to_value(value)?)),
     }
 }

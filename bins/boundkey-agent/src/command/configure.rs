@@ -58,7 +58,7 @@ const SERVICES: [(&str, &str); 6] = [
 ];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let yaml = boundkey_document::to_yaml(&config(options)?);
+    let yaml = boundkey_client::to_yaml(&config(options)?);
     // What is written must be what `start` accepts.
     AgentConfig::parse(yaml.as_bytes(), "configuration", Environment::default())?;
     match &options.output {

@@ -52,8 +52,12 @@ struct Create {
 #[derive(Serialize)]
 struct Created {
     public_key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "plain")]
     private_key: Option<Zeroizing<String>>,
+}
+
+fn plain<S: serde::Serializer>(key: &Option<Zeroizing<String>>, to: S) -> Result<S::Ok, S::Error> {
+    key.as_ref().map(|key| key.as_str()).serialize(to)
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {

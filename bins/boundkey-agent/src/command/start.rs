@@ -35,7 +35,7 @@ pub(crate) struct Options {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    boundkey_document::parse_duration(text).ok_or_else(|| "allowed: a duration such as 30s or 5m".to_owned())
+    boundkey_client::parse_duration(text).ok_or_else(|| "allowed: a duration such as 30s or 5m".to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
