@@ -1,4 +1,5 @@
 //! Key files and signatures against OpenSSL and OpenSSH, where they are installed.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
