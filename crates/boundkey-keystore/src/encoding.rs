@@ -76,21 +76,27 @@ struct Head<'a> {
 struct Document<'a> {
     kind: &'a str,
     version: u64,
+    #[serde(deserialize_with = "present")]
     machine: Option<String>,
+    #[serde(deserialize_with = "present")]
     cluster: Option<String>,
+    #[serde(deserialize_with = "present")]
     token: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     bound_key: Option<&'a str>,
+    #[serde(deserialize_with = "present")]
     join_state: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     authenticated: Option<PairDocument<'a>>,
     #[serde(borrow)]
     superseded: Vec<PairDocument<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     pending: Option<PendingDocument<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     identity: Option<IdentityDocument<'a>>,
+    #[serde(deserialize_with = "present")]
     ca_bundle: Option<String>,
+    #[serde(deserialize_with = "present")]
     last_error: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     last_error_at: Option<OffsetDateTime>,
@@ -100,6 +106,7 @@ struct Document<'a> {
 #[serde(deny_unknown_fields)]
 struct PairDocument<'a> {
     key: &'a str,
+    #[serde(deserialize_with = "present")]
     join_state: Option<String>,
 }
 
@@ -110,10 +117,11 @@ struct PendingDocument<'a> {
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,
     tls_key: &'a str,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     ssh_key: Option<&'a str>,
+    #[serde(deserialize_with = "present")]
     ssh_public_key: Option<PublicKey>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     new_key: Option<&'a str>,
 }
 
@@ -123,9 +131,10 @@ struct IdentityDocument<'a> {
     kind: String,
     id: String,
     tls_key: &'a str,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "present")]
     ssh_key: Option<&'a str>,
     x509_chain: Vec<String>,
+    #[serde(deserialize_with = "present")]
     ssh_certificate: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     obtained_at: OffsetDateTime,
@@ -133,6 +142,11 @@ struct IdentityDocument<'a> {
     not_after: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     renew_at: OffsetDateTime,
+}
+
+/// Null is a value; a field that is not there at all is a fault (serde takes it for null by itself).
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(deserializer)
 }
 
 type KeyText = Zeroizing<String>;

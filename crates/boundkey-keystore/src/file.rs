@@ -33,12 +33,14 @@ impl FileKeystore {
     /// [`KeystoreError::Locked`] names the process that holds it; [`KeystoreError::TooOpen`] and
     /// [`KeystoreError::OtherOwner`] name the command that mends it.
     pub fn open(data_dir: &Path) -> Result<Self, KeystoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data_dir)
-            .map_err(|source| KeystoreError::io("make the directory", data_dir, source))?;
-        check_directory(data_dir)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+        match made {
+            // A file of that name: the check below says so.
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(KeystoreError::io("make the directory", data_dir, source));
+            }
+            _ => check_directory(data_dir)?,
+        }
         let lock = take_lock(&data_dir.join(LOCK))?;
         let path = data_dir.join(STATE);
         remove_leftovers(data_dir)?;
@@ -193,15 +195,20 @@ fn expect_file(path: &Path, found: &fs::Metadata) -> Result<(), KeystoreError> {
 }
 
 fn check_private(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), KeystoreError> {
-    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
-    // Root may read everybody's files: `status` run by root on an agent of another user is no fault.
-    if owner != user && user != 0 {
-        return Err(KeystoreError::OtherOwner { path: path.to_owned(), owner, user });
-    }
+    owned_by(path, found, rustix::process::geteuid().as_raw())?;
     match found.mode() & 0o7777 {
         mode if mode & 0o077 != 0 => Err(KeystoreError::TooOpen { path: path.to_owned(), mode, wanted }),
         _ => Ok(()),
     }
+}
+
+fn owned_by(path: &Path, found: &fs::Metadata, user: u32) -> Result<(), KeystoreError> {
+    let owner = found.uid();
+    // Root may read everybody's files: `status` run by root on an agent of another user is no fault.
+    if owner == user || user == 0 {
+        return Ok(());
+    }
+    Err(KeystoreError::OtherOwner { path: path.to_owned(), owner, user })
 }
 
 fn wrong_kind(path: &Path, found: &fs::Metadata, expected: &'static str) -> KeystoreError {

@@ -32,7 +32,7 @@ impl Keystore for MemoryKeystore {
     }
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
