@@ -102,7 +102,8 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether a text that begins with a digit may be a number, a date, or a number to the base 60.
 fn is_like_a_number(text: &str) -> bool {
-    let no_letter = !text.chars().any(|c| c.is_ascii_alphabetic());
+    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit() || b"._:+- ".contains(&byte));
+    let no_letter = digits_only && text.bytes().filter(|byte| *byte == b'.').count() < 2;
     let with_base = ["0x", "0X", "0o", "0O", "0b", "0B"].iter().any(|prefix| text.starts_with(prefix));
     let date = text.len() > 4
         && text.bytes().take(4).all(|byte| byte.is_ascii_digit())

@@ -138,6 +138,10 @@ impl<'d> Fields<'d> {
     pub fn text(&mut self, key: &'static str) -> Option<&'d str> {
         self.item(key)?.text()
     }
+    /// Text of one line, without control characters; an empty one is unset.
+    pub fn line(&mut self, key: &'static str) -> Option<&'d str> {
+        self.item(key)?.line()
+    }
     /// Text that must be set.
     pub fn required_text(&mut self, key: &'static str) -> Option<&'d str> {
         let text = self.text(key);
@@ -192,7 +196,7 @@ impl<'d> Fields<'d> {
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'d str>> {
         Some(self.list(key)?.iter().filter_map(Item::text).collect())
     }
-    /// A mapping of any keys to texts (labels).
+    /// A mapping of any keys to texts of one line (labels).
     pub fn text_map(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
         self.item(key)?.text_map()
     }

@@ -59,6 +59,16 @@ impl<'d> Item<'d> {
         None
     }
 
+    /// Text without control characters, so that it can be shown anywhere: one line.
+    pub fn line(&self) -> Option<&'d str> {
+        let text = self.text()?;
+        if text.contains(char::is_control) {
+            self.refuse("one line without control characters");
+            return None;
+        }
+        Some(text)
+    }
+
     /// Text that must never be shown: no report repeats it, whatever is wrong with it.
     pub fn secret(&self) -> Option<&'d str> {
         if let Node::Text(text) = self.node {
@@ -151,7 +161,8 @@ impl<'d> Item<'d> {
         if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
             return Some(*value);
         }
-        self.refuse(with_suggestion(either(known()), nearest(text, known())));
+        let suggestion = if words.len() > 1 { nearest(text, known()) } else { None };
+        self.refuse(with_suggestion(either(known()), suggestion));
         None
     }
 
@@ -159,6 +170,10 @@ impl<'d> Item<'d> {
     pub fn parsed<T, E>(&self, allowed: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = match self.node {
             Node::Text(text) => text,
+            Node::Bool(_) | Node::Integer(_) | Node::Float(_) => {
+                self.refuse(format!("{allowed} (put it in quotes)"));
+                return None;
+            }
             _ => {
                 self.refuse(allowed);
                 return None;
@@ -176,7 +191,11 @@ impl<'d> Item<'d> {
     /// A list; its elements. Empty elements (`- `) are faults and left out.
     pub fn list(&self) -> Option<Vec<Item<'d>>> {
         let Node::List(nodes) = self.node else {
-            self.refuse("a list");
+            self.refuse(if matches!(self.node, Node::Map(_)) {
+                "a list"
+            } else {
+                "a list (put it in brackets)"
+            });
             return None;
         };
         let mut items = Vec::with_capacity(nodes.len());
@@ -194,6 +213,11 @@ impl<'d> Item<'d> {
     pub fn mapping(&self) -> Option<Fields<'d>> {
         match self.node {
             Node::Map(_) => Some(Fields::of(self.faults.clone(), self.path.clone(), self.node)),
+            // A secret may have been put one level too high.
+            Node::Text(_) => {
+                self.fault("a text", "a mapping");
+                None
+            }
             _ => {
                 self.refuse("a mapping");
                 None
@@ -201,7 +225,7 @@ impl<'d> Item<'d> {
         }
     }
 
-    /// A mapping of any keys to texts (labels).
+    /// A mapping of any keys to texts of one line (labels).
     pub fn text_map(&self) -> Option<BTreeMap<String, String>> {
         let Node::Map(entries) = self.node else {
             self.refuse("a mapping of text to text");
@@ -212,7 +236,7 @@ impl<'d> Item<'d> {
             let item = Item::new(self.faults.clone(), self.path.key(key), node);
             match node {
                 Node::Null => drop(texts.insert(key.clone(), String::new())),
-                _ => drop(item.text().map(|text| texts.insert(key.clone(), text.to_owned()))),
+                _ => drop(item.line().map(|text| texts.insert(key.clone(), text.to_owned()))),
             }
         }
         Some(texts)
@@ -233,6 +257,7 @@ fn describe(document: &Document, path: &Path, node: &Node) -> String {
             format!("the number {}", document.written(path).unwrap_or_else(|| value.to_string()))
         }
         Node::Text(text) if text.is_empty() => "an empty text".to_owned(),
+        Node::Text(text) if text.contains("PRIVATE KEY") => "a private key (not shown)".to_owned(),
         Node::Text(text) => quoted(text),
         Node::List(_) => "a list".to_owned(),
         Node::Map(_) => "a mapping".to_owned(),

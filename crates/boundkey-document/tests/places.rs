@@ -253,7 +253,7 @@ fn elements_of_a_list_report_their_own_places() {
         [
             "2:2: [1]: found nothing; allowed: a value",
             "3:4: [2].b: found an unknown field; allowed: a (did you mean `a`?)",
-            "4:3: [3]: found `x`; allowed: a mapping",
+            "4:3: [3]: found a text; allowed: a mapping",
         ]
     );
 }

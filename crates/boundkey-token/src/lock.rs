@@ -54,7 +54,7 @@ impl Lock {
         top.missing("spec", "a mapping with target, message, expires");
         let mut spec = top.mapping("spec")?;
         let target = read_target(&mut spec);
-        let message = spec.text("message").map(str::to_owned);
+        let message = spec.line("message").map(str::to_owned);
         if let Some(message) = message.as_ref().filter(|message| message.len() > MAX_MESSAGE) {
             spec.fault(
                 "message",

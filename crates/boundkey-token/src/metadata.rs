@@ -35,7 +35,7 @@ impl Metadata {
         let mut fields = top.section("metadata");
         let name = name(&mut fields, "name");
         fields.missing("name", ALLOWED);
-        let revision = fields.text("revision").map(str::to_owned);
+        let revision = fields.line("revision").map(str::to_owned);
         let (mut labels, mut expires) = (BTreeMap::new(), None);
         if extent != Extent::NameOnly {
             labels = read_labels(&mut fields);
@@ -59,8 +59,12 @@ fn read_labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
         let limit = |what, length: usize, limit| {
             fields.faults().report(&path, format!("a {what} of {length} bytes"), format!("at most {limit}"));
         };
-        if key.trim().is_empty() {
-            fields.faults().report_key(&path, "an empty label name", "a label name");
+        if key.trim().is_empty() || key.contains(char::is_control) {
+            fields.faults().report_key(
+                &path,
+                "an empty or unprintable label name",
+                "a label name of one line",
+            );
         }
         if key.len() > MAX_LABEL_KEY {
             limit("label name", key.len(), MAX_LABEL_KEY);

@@ -184,7 +184,6 @@ fn read(top: &mut Fields<'_>) -> Option<Resource> {
         top.accept(&["version", "apiVersion", "metadata", "spec", "status"]);
         return None;
     };
-    top.accept(&["status"]);
     let (key, version) = match kind {
         Kind::Token | Kind::Lock => ("version", "v2"),
         Kind::Bot => ("version", "v1"),
@@ -192,19 +191,24 @@ fn read(top: &mut Fields<'_>) -> Option<Resource> {
     };
     let _ = top.word(key, &[(version, ())]);
     top.missing(key, version);
-    match kind {
+    let resource = match kind {
         Kind::Token => Token::read(top, Extent::Full).map(Resource::Token),
         Kind::KubernetesToken => Token::read(top, Extent::Kubernetes).map(Resource::Token),
         Kind::Bot => Bot::read(top).map(Resource::Bot),
         Kind::Lock => Lock::read(top).map(Resource::Lock),
-    }
+    };
+    top.accept(&["status"]);
+    resource
 }
 
 fn read_kind(top: &mut Fields<'_>) -> Option<Kind> {
     let shown = || either(["token", "bot", "lock"]);
     top.missing("kind", shown());
     let item = top.item("kind")?;
-    let text = item.text()?;
+    let Node::Text(text) = item.node() else {
+        item.refuse(shown());
+        return None;
+    };
     let known = KINDS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
     if known.is_none() {
         let suggestion = nearest(text, KINDS.iter().map(|(word, _)| *word))

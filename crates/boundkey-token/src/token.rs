@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use boundkey_document::{Fields, either, format_time, quoted};
+use boundkey_document::{Fields, Node, either, format_time, quoted};
 use boundkey_keys::{PublicKey, Secret};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -236,6 +236,10 @@ fn read_roles(fields: &mut Fields<'_>) -> Option<RoleSet> {
     let allowed = || format!("a list of {}", either(Role::ALL.into_iter().map(Role::as_str)));
     fields.missing("roles", allowed());
     let item = fields.item("roles")?;
+    if !matches!(item.node(), Node::List(_)) {
+        item.refuse(format!("{}, such as [Node]", allowed()));
+        return None;
+    }
     let items = item.list()?;
     let complete = items.len();
     let roles: Vec<Role> = items
@@ -244,7 +248,7 @@ fn read_roles(fields: &mut Fields<'_>) -> Option<RoleSet> {
             item.text()?.parse().map_err(|unknown: crate::UnknownRole| item.refuse(unknown.allowed())).ok()
         })
         .collect();
-    if matches!(item.node(), boundkey_document::Node::List(nodes) if nodes.is_empty()) {
+    if matches!(item.node(), Node::List(nodes) if nodes.is_empty()) {
         item.fault("an empty list", allowed());
         return None;
     }
