@@ -248,6 +248,7 @@ def shape(data):
     need(isinstance(request["token"], str))
     need(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", request["token"], re.ASCII))
     request["roles"] = roles_of(request["roles"])
+    need(len(set(request["roles"])) == len(request["roles"]) <= 8)
     request["attempt"] = unb64u(request["attempt"], 16)
     for member in ("bound_key", "new_key", "tls_key", "ssh_key"):
         if member in request:
@@ -275,7 +276,7 @@ def bounds(request):
         if not condition:
             raise Refused("malformed_request", member)
 
-    bound(1 <= len(request["roles"]) <= 8, "roles")
+    bound(request["roles"], "roles")
     for member in ("new_key", "tls_key", "ssh_key"):
         bound(member not in request or request[member].alg != "RS256", member)
     bound("new_key" not in request or request["new_key"].thumbprint != request["bound_key"].thumbprint, "new_key")

@@ -1,9 +1,11 @@
 use boundkey_keys::{PublicKey, Thumbprint};
 use boundkey_lifecycle::{AttemptId, Identity, MachineFacts};
-use boundkey_token::{RequestedNames, ResourceName, RoleSet};
-use serde::{Deserialize, Serialize};
+use boundkey_token::{RequestedNames, ResourceName, Role, RoleSet};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::encoding::{decode_standard, object, present};
+use crate::limits::MAX_ROLES;
 use crate::{ResultFault, SignedBundle, result_digest};
 
 /// The version that this crate speaks; fields are only ever added with a new version.
@@ -50,6 +52,7 @@ pub struct Request {
     /// The token to join with.
     pub token: ResourceName,
     /// At least one, without repeats.
+    #[serde(deserialize_with = "distinct_roles")]
     pub roles: RoleSet,
     /// Stored by the client before anything is sent; one attempt admits at most one join.
     pub attempt: AttemptId,
@@ -75,6 +78,16 @@ pub struct Request {
     /// What the machine says of itself; 1 KiB at most.
     #[serde(default, deserialize_with = "object")]
     pub facts: MachineFacts,
+}
+
+/// A [`RoleSet`] alone would forgive repeats, and take any number of them.
+fn distinct_roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RoleSet, D::Error> {
+    let roles = Vec::<Role>::deserialize(deserializer)?;
+    let repeated = roles.iter().enumerate().any(|(i, role)| roles.iter().take(i).any(|other| other == role));
+    if roles.len() > MAX_ROLES || repeated {
+        return Err(D::Error::custom("`roles` are 1 to 8 roles, each once"));
+    }
+    Ok(RoleSet::new(roles))
 }
 
 /// The answer (HTTP 200) to [`Complete`]; refusals are problems.

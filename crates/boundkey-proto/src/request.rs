@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::encoding::{decode, encode, excerpt, read_object};
 use crate::limits::{
-    MAX_FACT, MAX_FACTS, MAX_JOIN_STATE, MAX_NAME, MAX_NAMES, MAX_ROLES, MAX_TTL_SECONDS, MIN_TTL_SECONDS,
+    MAX_FACT, MAX_FACTS, MAX_JOIN_STATE, MAX_NAME, MAX_NAMES, MAX_TTL_SECONDS, MIN_TTL_SECONDS,
 };
 use crate::{PROTOCOL_VERSION, ProtoError, Request};
 
@@ -38,7 +38,9 @@ impl Request {
 
     /// Holds every member to its bounds; the client runs it too, so that a fault is named before anything is sent.
     pub(crate) fn check(&self) -> Result<(), ProtoError> {
-        self.check_roles()?;
+        if self.roles.is_empty() {
+            return Err(malformed("roles", "no role".to_owned(), "1 to 8 roles, each once"));
+        }
         self.check_keys()?;
         check_names(&self.names)?;
         check_facts(&self.facts)?;
@@ -51,16 +53,6 @@ impl Request {
             && state.len() > MAX_JOIN_STATE
         {
             return Err(malformed("join_state", format!("{} bytes", state.len()), "at most 8192 bytes"));
-        }
-        Ok(())
-    }
-
-    fn check_roles(&self) -> Result<(), ProtoError> {
-        let count = self.roles.iter().count();
-        let distinct =
-            self.roles.iter().enumerate().all(|(i, role)| !self.roles.iter().take(i).any(|r| r == role));
-        if count == 0 || count > MAX_ROLES || !distinct {
-            return Err(malformed("roles", format!("{count} entries"), "1 to 8 roles, each once"));
         }
         Ok(())
     }
@@ -158,9 +150,6 @@ fn check_facts(facts: &MachineFacts) -> Result<(), ProtoError> {
     }
     if sum > MAX_FACTS {
         return Err(malformed("facts", format!("{sum} bytes"), "at most 1024 bytes together"));
-    }
-    if facts.roles.iter().count() > MAX_ROLES {
-        return Err(malformed("facts.roles", "too many".to_owned(), "at most 8 roles"));
     }
     Ok(())
 }
