@@ -37,16 +37,25 @@ pub const MAX_VOID_KEYS: usize = 64;
 /// What admits the first join of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnboardingInForce<'a> {
-    /// Bound, or the secret was used: nothing registers any more.
+    /// Bound: nothing registers any more.
     Done,
     /// The preregistered key of the spec; a secret and its deadline are ignored.
     InitialKey(&'a PublicKey),
-    /// The secret of the spec.
-    SpecSecret,
-    /// The generated secret of the enrolment.
-    GeneratedSecret,
-    /// Neither is there: a secret has to be generated.
-    Missing,
+    /// A secret: the spec's, unless `reset` voided it; else the generated one.
+    Secret,
+}
+
+impl SecretRecord {
+    /// Remembers a key that never registers again.
+    pub fn void(&mut self, key: Thumbprint) {
+        if self.void_keys.contains(&key) {
+            return;
+        }
+        if self.void_keys.len() >= MAX_VOID_KEYS {
+            self.void_keys.remove(0);
+        }
+        self.void_keys.push(key);
+    }
 }
 
 /// What the server remembers of the one lineage behind a token. `Default` = never joined.
@@ -236,15 +245,7 @@ impl Enrolment {
         {
             return OnboardingInForce::InitialKey(key);
         }
-        if self.secret.used {
-            OnboardingInForce::Done
-        } else if onboarding.registration_secret.is_some() && !self.secret.spec_void {
-            OnboardingInForce::SpecSecret
-        } else if self.secret.generated.is_some() {
-            OnboardingInForce::GeneratedSecret
-        } else {
-            OnboardingInForce::Missing
-        }
+        OnboardingInForce::Secret
     }
 
     /// The join state of the present position: deterministic, so that a retry repeats it byte for byte. None

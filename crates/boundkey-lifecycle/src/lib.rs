@@ -1,6 +1,7 @@
 //! What a token may do next, given what was proven: `decide()`, its inputs and its verdicts. Pure.
 #![allow(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
 mod claims;
+mod clock;
 mod code;
 mod decide;
 mod enrolment;

@@ -1,0 +1,225 @@
+//! Rule 10: what an admitted join changes.
+
+use boundkey_token::{RecoveryMode, RequestedNames};
+use time::OffsetDateTime;
+
+use super::case::Case;
+use super::limits::NextKey;
+use super::{Way, eligible};
+use crate::{
+    Admission, Adoption, Enrolment, Event, EventCode, Identity, InstanceRecord, IssuedCertificate, JoinKind,
+    LastAttempt, Note, StateId, Verdict, Write, clock,
+};
+
+/// How many unexpired certificates a record keeps before a join. A client that joins in a tight loop revokes its own
+/// oldest ones; it cannot make its record grow.
+pub(super) const MAX_ISSUED: usize = 96;
+
+struct Times {
+    now: OffsetDateTime,
+    expire: OffsetDateTime,
+}
+
+pub(super) fn admit(
+    case: Case<'_>,
+    way: Way,
+    kind: JoinKind,
+    key: NextKey<'_>,
+    names: RequestedNames,
+    superseded: Vec<String>,
+) -> Verdict {
+    let input = case.input;
+    let times = Times {
+        now: clock::micros(input.now),
+        expire: clock::seconds(clock::after(input.now, input.lifetime)),
+    };
+    let event = Event { code: event_code(way, kind), notes: notes(&case, way, &key, &superseded) };
+    let identity = identity(&case, way, kind);
+    let attempt = LastAttempt {
+        attempt: Enrolment::attempt_hash(input.evidence.attempt),
+        presented: case.presented(),
+        identity: identity.clone(),
+        issued_at: times.now,
+        certified: input.evidence.certified,
+        granted: eligible::digest(&names),
+    };
+    let mut revoke = Vec::new();
+    let (uid, roles, bound_key) = (case.uid, input.evidence.roles.clone(), key.key.clone());
+    let (write, claims) = if way == Way::Instance {
+        let record = instance(&case, attempt, &times, &mut revoke);
+        let claims = case.base.instance_claims(uid, &record);
+        (Write::Instance(record), claims)
+    } else {
+        let next = enrolment(case, way, kind, key, attempt, &times, &mut revoke);
+        let claims = next.claims(uid);
+        (Write::Enrolment(next), claims)
+    };
+    // `claims` is None only for a shared lineage without a last state, which no join leaves behind and only a
+    // damaged store could hold: nobody is admitted to that.
+    let Some(claims) = claims else { return super::refuse::damaged(event) };
+    Verdict::Admit(Box::new(Admission {
+        kind,
+        write,
+        claims,
+        identity,
+        bound_key,
+        names,
+        roles,
+        issued_at: times.now,
+        certificates_expire_at: times.expire,
+        revoke,
+        revoke_other_instances: event.notes.contains(&Note::LeftShared),
+        remove_locks: superseded,
+        event,
+    }))
+}
+
+/// Host ids stay for life; a bot's recovery is a new instance, so that the audit tells its lives apart. In shared
+/// operation a known client stays what it is.
+fn identity(case: &Case<'_>, way: Way, kind: JoinKind) -> Identity {
+    let numbered = matches!(way, Way::Numbered | Way::Grant | Way::Adopt);
+    if numbered && kind == JoinKind::Recover && case.input.fresh.is_bot() {
+        return case.input.fresh.clone();
+    }
+    case.subject.clone()
+}
+
+fn enrolment(
+    case: Case<'_>,
+    way: Way,
+    kind: JoinKind,
+    key: NextKey<'_>,
+    attempt: LastAttempt,
+    times: &Times,
+    revoke: &mut Vec<IssuedCertificate>,
+) -> Enrolment {
+    let (input, evidence) = (case.input, case.input.evidence);
+    let was_shared = case.base.shared;
+    let own = case.instance().map(|record| record.issued.clone());
+    let subject = case.subject.clone();
+    let mut next = case.base.into_owned();
+
+    let id = StateId::derive(case.uid, next.generation, next.last_state_id, evidence.attempt);
+    next.sequence = next.sequence.saturating_add(1);
+    next.last_state_id = Some(id);
+    next.trail.push(id);
+    next.identity = Some(attempt.identity.clone());
+    next.last_attempt = Some(attempt);
+
+    let counts = match way {
+        Way::Register => true,
+        Way::Numbered | Way::Adopt => kind == JoinKind::Recover,
+        Way::Grant | Way::EnterShared | Way::Instance => false,
+    };
+    if counts {
+        next.recovery_count = next.recovery_count.saturating_add(1);
+    }
+    if way == Way::Register {
+        next.secret.used = true;
+        next.secret.generated = None;
+        next.registration_attempt =
+            Some(Enrolment::registration_hash(evidence.attempt, key.key.thumbprint()));
+    }
+
+    next.shared = match way {
+        Way::Register => case.mode == RecoveryMode::Insecure,
+        Way::EnterShared => true,
+        _ => false,
+    };
+    let narrowed = was_shared && !next.shared;
+    if narrowed {
+        next.adoption = Some(Adoption { instance: subject, sequence: next.sequence });
+        // Of all that the many clients got, only this one's own certificates stay.
+        revoke.extend(next.issued.drain(..).filter(|c| c.expires_at > input.now));
+        next.issued = own.unwrap_or_default();
+    }
+
+    // The key and its age.
+    next.bound_public_key = Some(key.key.clone());
+    if key.fresh {
+        next.key_bound_at = Some(times.now);
+        next.rotate_requested_at = next.rotate_requested_at.filter(|at| *at > input.now);
+    }
+    if key.rotated {
+        next.last_rotated_at = Some(times.now);
+    }
+
+    next.issued.retain(|c| c.expires_at > input.now);
+    if kind == JoinKind::Recover && !next.shared {
+        revoke.append(&mut next.issued);
+    }
+    revoke_oldest(&mut next.issued, revoke);
+    next.certificates_expire_at = Some(times.expire);
+    next.certificates_revoked = false;
+    next.last_joined_at = Some(times.now);
+    if kind == JoinKind::Recover {
+        next.last_recovered_at = Some(times.now);
+    }
+    // A grant is for one join, whichever it is.
+    next.resync_until = None;
+    next.facts = evidence.facts.clone();
+    next
+}
+
+fn instance(
+    case: &Case<'_>,
+    attempt: LastAttempt,
+    times: &Times,
+    revoke: &mut Vec<IssuedCertificate>,
+) -> InstanceRecord {
+    let mut issued: Vec<_> = case.instance().map(|record| record.issued.clone()).unwrap_or_default();
+    issued.retain(|c| c.expires_at > case.input.now);
+    revoke_oldest(&mut issued, revoke);
+    InstanceRecord {
+        identity: attempt.identity.clone(),
+        last_attempt: attempt,
+        certificates_expire_at: times.expire,
+        revoked: false,
+        issued,
+        last_joined_at: times.now,
+        facts: case.input.evidence.facts.clone(),
+    }
+}
+
+fn revoke_oldest(issued: &mut Vec<IssuedCertificate>, revoke: &mut Vec<IssuedCertificate>) {
+    let surplus = issued.len().saturating_sub(MAX_ISSUED);
+    revoke.extend(issued.drain(..surplus));
+}
+
+fn event_code(way: Way, kind: JoinKind) -> EventCode {
+    match (way, kind) {
+        (Way::Instance, _) => EventCode::InstanceJoined,
+        (_, JoinKind::Register) => EventCode::Registered,
+        (_, JoinKind::Renew) => EventCode::Renewed,
+        (_, JoinKind::Recover) => EventCode::Recovered,
+    }
+}
+
+fn notes(case: &Case<'_>, way: Way, key: &NextKey<'_>, superseded: &[String]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |holds: bool, what: Note| {
+        if holds {
+            notes.push(what);
+        }
+    };
+    note(
+        case.healed,
+        Note::RollbackHealed {
+            from_sequence: case.input.enrolment.sequence,
+            to_sequence: case.base.sequence,
+        },
+    );
+    for lock in superseded {
+        note(true, Note::LockSuperseded { lock: lock.clone() });
+    }
+    note(key.rotated, Note::Rotated);
+    note(key.overdue, Note::RotationOverdue);
+    note(way == Way::Grant, Note::ByGrant);
+    let was_shared = case.base.shared;
+    let insecure = case.mode == RecoveryMode::Insecure;
+    note(insecure && !was_shared, Note::EnteredShared);
+    note(!insecure && was_shared, Note::LeftShared);
+    let unknown = way == Way::Instance && case.instance().is_none() && case.base.identity.as_ref() != Some(case.subject);
+    note(unknown, Note::NewInstance);
+    notes
+}

@@ -1,0 +1,144 @@
+//! Rules 7 and 9: is it a renewal or a recovery, are recoveries left, is a rotation due; and which key is bound
+//! after the join.
+
+use std::time::Duration;
+
+use boundkey_keys::PublicKey;
+use boundkey_token::{RecoveryMode, Token};
+use time::OffsetDateTime;
+
+use super::case::Case;
+use super::{Early, Way, refuse};
+use crate::{Enrolment, JoinKind, RotationRequired, Verdict, clock};
+
+/// By the server's record alone, so that no client can choose.
+pub(super) fn kind(case: &Case<'_>, way: Way) -> JoinKind {
+    let base = &case.base;
+    let (until, revoked) = match way {
+        Way::Register => return JoinKind::Register,
+        // It comes from a lost or reverted state: what was issued before is in doubt, and goes.
+        Way::Grant => return JoinKind::Recover,
+        Way::Numbered => (base.certificates_expire_at, base.certificates_revoked),
+        Way::Instance | Way::EnterShared | Way::Adopt => shared_until(case),
+    };
+    let grace = case.input.policy.grace(case.input.fresh.is_bot());
+    if !revoked && is_renewal(until, grace, case.input.now) { JoinKind::Renew } else { JoinKind::Recover }
+}
+
+/// Until when the certificates of this one client run, and whether they were revoked.
+fn shared_until(case: &Case<'_>) -> (Option<OffsetDateTime>, bool) {
+    let base = &case.base;
+    if let Some(record) = case.instance() {
+        return (Some(record.certificates_expire_at), record.revoked);
+    }
+    match case.claims.filter(|_| case.named.is_some()) {
+        // Its record was dropped, or there never was one: its state tells, by the server's own tag.
+        Some(s) => (Some(s.certificates_expire_at), base.certificates_revoked),
+        None => (None, base.certificates_revoked),
+    }
+}
+
+/// Until when a join renews, if the certificates were not revoked.
+pub(crate) fn renewable_until(until: OffsetDateTime, grace: Duration) -> OffsetDateTime {
+    clock::after(until, grace)
+}
+
+pub(crate) fn is_renewal(until: Option<OffsetDateTime>, grace: Duration, now: OffsetDateTime) -> bool {
+    until.is_some_and(|until| now < renewable_until(until, grace))
+}
+
+/// Rule 7. Registration counts too.
+pub(super) fn recovery(case: &Case<'_>, way: Way, kind: JoinKind) -> Result<(), Early> {
+    let counts = case.mode == RecoveryMode::Standard && kind != JoinKind::Renew && way != Way::Grant;
+    if counts && case.base.recovery_count >= case.base.limit_in_force(case.token) {
+        return Err(refuse::recovery_limit(case));
+    }
+    Ok(())
+}
+
+/// The key that is bound after the join.
+pub(super) struct NextKey<'a> {
+    pub(super) key: &'a PublicKey,
+    pub(super) rotated: bool,
+    /// Made for this binding, as far as the server can tell: nothing asked for before makes it old.
+    pub(super) fresh: bool,
+    pub(super) overdue: bool,
+}
+
+/// Since when a rotation is due, if it is.
+pub(crate) fn rotation_due(token: &Token, enrolment: &Enrolment, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    // A request stands until a rotation clears it, so no step of the clock can make it pass for done.
+    let requested = enrolment.rotate_requested_at.filter(|at| *at <= now);
+    // The spec is the user's and cannot be cleared: it is compared with the age of the key.
+    let by_spec = token
+        .spec
+        .bound_keypair
+        .rotate_after
+        .filter(|at| *at <= now && enrolment.key_bound_at.is_none_or(|since| since < *at));
+    requested.into_iter().chain(by_spec).min()
+}
+
+/// Rule 9.
+pub(super) fn rotation<'a>(case: &Case<'a>, way: Way) -> Result<NextKey<'a>, Early> {
+    let due = rotation_due(case.token, &case.base, case.input.now);
+    let keep = |key| NextKey { key, rotated: false, fresh: false, overdue: due.is_some() };
+    match (way, case.bound, case.initial) {
+        // The other clients have this key too: a rotation would shut them out. It is reported as overdue.
+        (Way::Instance | Way::EnterShared, Some(bound), _) => Ok(keep(bound)),
+        (Way::Register, _, Some(initial)) if case.mode == RecoveryMode::Insecure => Ok(keep(initial)),
+        (Way::Register, _, Some(initial)) => rotated(case, initial, due),
+        (Way::Register, _, None) => registered(case),
+        (_, Some(bound), _) => rotated(case, bound, due),
+        // Rules 2, 6 and 6a let nobody pass without it.
+        (_, None, _) => Err(refuse::wrong_key(case)),
+    }
+}
+
+/// A new key that is offered is taken, asked for or not; one that is due is insisted on.
+fn rotated<'a>(
+    case: &Case<'a>,
+    bound: &'a PublicKey,
+    due: Option<OffsetDateTime>,
+) -> Result<NextKey<'a>, Early> {
+    // That the bound key comes as the NEW one is an earlier try of this attempt that got through: no new key then.
+    if let Some(key) = offered(case)?.filter(|key| *key != bound) {
+        return Ok(NextKey { key, rotated: true, fresh: true, overdue: false });
+    }
+    match due {
+        Some(since) => Err(ask(since, bound)),
+        None => Ok(NextKey { key: bound, rotated: false, fresh: false, overdue: false }),
+    }
+}
+
+/// Registration by secret: the key was made for it, so nothing is due.
+fn registered<'a>(case: &Case<'a>) -> Result<NextKey<'a>, Early> {
+    let proven = &case.input.evidence.proven;
+    let key = match (offered(case)?, &proven.current) {
+        (Some(new), _) => new,
+        (None, Some(current)) => current.public_key(),
+        (None, None) => return Err(refuse::no_key(case)),
+    };
+    // What a reset unbound is never bound again, or the leaked key would be in force with the new secret.
+    if is_void(case, key) {
+        return Err(ask(case.input.now, key));
+    }
+    Ok(NextKey { key, rotated: false, fresh: true, overdue: false })
+}
+
+fn offered<'a>(case: &Case<'a>) -> Result<Option<&'a PublicKey>, Early> {
+    let proven = &case.input.evidence.proven;
+    let Some(new) = proven.new.as_ref().map(boundkey_keys::ProvenKey::public_key) else { return Ok(None) };
+    let again = proven.current.as_ref().is_some_and(|current| current.public_key() == new);
+    if again || is_void(case, new) {
+        return Err(refuse::new_key_not_new(case));
+    }
+    Ok(Some(new))
+}
+
+fn is_void(case: &Case<'_>, key: &PublicKey) -> bool {
+    case.base.secret.void_keys.contains(&key.thumbprint())
+}
+
+fn ask(since: OffsetDateTime, bound: &PublicKey) -> Early {
+    Box::new(Verdict::RotationRequired(RotationRequired { since, bound_key: bound.thumbprint() }))
+}

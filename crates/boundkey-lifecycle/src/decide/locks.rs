@@ -1,0 +1,38 @@
+//! Rule 3: no lock is in force.
+
+use super::case::Case;
+use super::{Early, refuse};
+use crate::{LockInForce, LockOrigin, LockPosition};
+
+/// The automatic locks that came back with a backup, to be removed with the admission.
+pub(super) fn check(case: &Case<'_>) -> Result<Vec<String>, Early> {
+    let mut superseded = Vec::new();
+    for lock in in_force(case.input.locks, case.input.now) {
+        match &lock.origin {
+            // The client is the witness that the lock had been lifted: it was admitted after it.
+            LockOrigin::Automatic(position) if outlived(case, position) => superseded.push(lock.id.clone()),
+            LockOrigin::Automatic(_) | LockOrigin::ByHand => return Err(refuse::locked(case, lock)),
+        }
+    }
+    Ok(superseded)
+}
+
+/// The locks whose time has not passed.
+pub(crate) fn in_force(
+    locks: &[LockInForce],
+    now: time::OffsetDateTime,
+) -> impl Iterator<Item = &LockInForce> {
+    locks.iter().filter(move |lock| lock.expires.is_none_or(|end| end > now))
+}
+
+/// Does the presented state prove that the lineage went on past the lock's position?
+fn outlived(case: &Case<'_>, lock: &LockPosition) -> bool {
+    // A state alone is no proof: its key has to be there too.
+    let Some(s) = case.claims.filter(|_| case.named.is_some()) else { return false };
+    if s.generation != lock.generation {
+        // A later generation began with a reset, which removes the lock and every key it was about.
+        return s.generation > lock.generation;
+    }
+    s.sequence > lock.sequence
+        && lock.state_id.is_some_and(|id| s.trail.at(s.sequence, lock.sequence) == Some(id.short()))
+}

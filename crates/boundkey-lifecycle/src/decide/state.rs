@@ -1,0 +1,68 @@
+//! Rules 5 and 6, outside `insecure`: a resync grant, and the join state.
+
+use super::case::{Case, Standing};
+use super::{Early, Way, refuse};
+use crate::{Confirm, ConfirmReason, Verdict};
+
+/// Rule 5: a grant stands in for join state and recovery limit, for the holder of the bound key.
+///
+/// None: no grant is open for this request, and it is judged like any other.
+pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
+    let open = case.base.resync_until.is_some_and(|end| end > case.input.now);
+    // With the current state it is an ordinary join: the grant is for whom has lost it.
+    if !open || case.bound.is_none() || case.standing == Standing::Current {
+        return Ok(None);
+    }
+    // A late duplicate of an earlier request must not eat the grant.
+    if !case.is_live() {
+        return Err(confirm(case, ConfirmReason::Resync));
+    }
+    Ok(Some(Way::Grant))
+}
+
+/// Rule 6: the state is the current one of this lineage.
+pub(super) fn check(case: &Case<'_>) -> Result<(), Early> {
+    match case.standing {
+        Standing::Current => Ok(()),
+        Standing::Behind | Standing::Forked | Standing::AheadForked if fellow(case) => {
+            Err(refuse::shared_token(case))
+        }
+        Standing::Behind | Standing::Forked | Standing::AheadForked => Err(clone(case)),
+        // The answer to the registration never arrived, and somebody went on with a copy of it.
+        Standing::Nothing if case.registrant => Err(clone(case)),
+        missing => Err(unusable(case, missing)),
+    }
+}
+
+/// Missing, unreadable, or of another lineage: says nothing about clones, and so never locks.
+pub(super) fn unusable(case: &Case<'_>, standing: Standing) -> Early {
+    match standing {
+        Standing::Nothing => refuse::state_required(case),
+        Standing::Invalid(cause) => refuse::state_invalid(case, cause),
+        Standing::OtherToken => refuse::recreated(case),
+        Standing::EarlierGeneration => refuse::reset_since(case),
+        // A state of this lineage beside a key that it does not name.
+        _ => refuse::state_of_other_key(case),
+    }
+}
+
+/// Two hold the lineage, or a snapshot was reverted. Only a live request condemns: it was signed, with a key of the
+/// lineage (rule 2), after the lineage got where it stands. Any other may be an honest message that came late.
+fn clone(case: &Case<'_>) -> Early {
+    if case.is_live() { refuse::clone(case) } else { confirm(case, ConfirmReason::CloneSuspected) }
+}
+
+/// Another client of the time when the lineage was shared: not a clone, and not the one that stayed.
+fn fellow(case: &Case<'_>) -> bool {
+    let (Some(s), adoption) = (case.claims, &case.base.adoption) else { return false };
+    let of_that_time = s.shared || adoption.as_ref().is_some_and(|a| s.sequence < a.sequence);
+    let is_ours = case.base.identity.as_ref() == Some(&s.identity)
+        || adoption.as_ref().is_some_and(|a| a.instance == s.identity);
+    of_that_time && !is_ours
+}
+
+/// A fresh challenge that names the present position. Nothing is stored.
+pub(super) fn confirm(case: &Case<'_>, reason: ConfirmReason) -> Early {
+    let position = case.input.enrolment.position(case.uid);
+    Box::new(Verdict::Confirm(Confirm { position, reason }))
+}
