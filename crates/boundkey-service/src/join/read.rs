@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use boundkey_keys::{Purpose, hmac_sha256};
-use boundkey_lifecycle::{AttemptId, Enrolment, Identity, LockInForce, StateEvidence, Uid};
+use boundkey_lifecycle::{AttemptId, Enrolment, Identity, LockInForce, StateEvidence, Uid, instance_of};
 use boundkey_proto::Received;
 use boundkey_store::records::{
     BotRecord, EnrolmentRecord, InstanceEntry, LockIndex, Record, RecordError, TokenRecord,
@@ -82,7 +82,7 @@ impl Snapshot {
         };
         let is_bot = token.as_ref().is_some_and(|t| t.token.spec.roles.is_bot());
         let fresh = fresh_identity(service, uid, enrolment.generation, received.request.attempt, is_bot);
-        let instance = decode(&by_key, &instance_key(uid, received, &fresh))?;
+        let instance = decode(&by_key, &instance_key(uid, &enrolment, received, &fresh))?;
         let mut indexes = Vec::new();
         for (key, entry) in &entries {
             if let Some(entry) = entry.as_ref().filter(|_| key.starts_with("lock-of/")) {
@@ -107,7 +107,7 @@ impl Snapshot {
         }
         let insecure = token.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
         if insecure || self.enrolment.shared {
-            needed.push(instance_key(self.uid, received, &self.fresh));
+            needed.push(instance_key(self.uid, &self.enrolment, received, &self.fresh));
             needed.push(lock_of_identity(&self.fresh));
         }
         needed
@@ -149,8 +149,9 @@ fn stated_identity(received: &Received) -> Option<&Identity> {
 }
 
 /// Of a shared lineage: the instance that the state names, or the one that this attempt would make.
-fn instance_key(uid: Uid, received: &Received, fresh: &Identity) -> String {
-    keys::instance(&uid.to_string(), stated_identity(received).unwrap_or(fresh).id())
+fn instance_key(uid: Uid, enrolment: &Enrolment, received: &Received, fresh: &Identity) -> String {
+    let of = instance_of(uid, enrolment, &received.proven, &received.join_state, fresh);
+    keys::instance(&uid.to_string(), of.id())
 }
 
 fn lock_of_identity(identity: &Identity) -> String {
