@@ -109,8 +109,7 @@ fn resync(
     now: OffsetDateTime,
 ) -> VerbOutcome {
     // Nobody holds an unbound token's key, and `insecure` asks for no state: there only the lock is left to remove.
-    let has_use =
-        enrolment.is_bound() && token.spec.bound_keypair.recovery.mode != RecoveryMode::Insecure;
+    let has_use = enrolment.is_bound() && token.spec.bound_keypair.recovery.mode != RecoveryMode::Insecure;
     let next = if has_use {
         changed(enrolment, |e| {
             e.resync_until = Some(clock::micros(clock::after(now, ttl)));

@@ -93,7 +93,12 @@ pub fn explain(
 ) -> Explanation {
     let view = View { token, enrolment, locks, grace: policy.grace(token.spec.roles.is_bot()), now };
     let state = view.state();
-    Explanation { state, next_join: view.next_join(state), reasons: view.reasons(), warnings: view.warnings() }
+    Explanation {
+        state,
+        next_join: view.next_join(state),
+        reasons: view.reasons(),
+        warnings: view.warnings(),
+    }
 }
 
 struct View<'a> {
@@ -165,12 +170,15 @@ impl View<'_> {
     }
 
     fn next_join(&self, state: LifecycleState) -> String {
-        let with_rotation = if self.rotation_asked().is_some() { ", with a new key (the agent makes it)" } else { "" };
+        let with_rotation =
+            if self.rotation_asked().is_some() { ", with a new key (the agent makes it)" } else { "" };
         match state {
             LifecycleState::Expired => "refused: the token has expired".to_owned(),
             LifecycleState::Locked => "refused: the token is locked".to_owned(),
             LifecycleState::RegistrationExpired => "refused: the time for registering has passed".to_owned(),
-            LifecycleState::NoRecoveriesLeft => "refused: it would be a recovery, and none is left".to_owned(),
+            LifecycleState::NoRecoveriesLeft => {
+                "refused: it would be a recovery, and none is left".to_owned()
+            }
             LifecycleState::Pending => match self.enrolment.onboarding(self.token) {
                 OnboardingInForce::InitialKey(_) => {
                     format!("registers the holder of the initial public key{with_rotation}")
@@ -280,7 +288,9 @@ impl View<'_> {
             out.push(format!("after metadata.expires, {}, renewals are refused too", text(end)));
         }
         if self.is_insecure() {
-            out.push("mode insecure: whoever copies the key is admitted, and no copy is ever detected".to_owned());
+            out.push(
+                "mode insecure: whoever copies the key is admitted, and no copy is ever detected".to_owned(),
+            );
         } else if e.shared {
             out.push(
                 "mode insecure was left while several clients shared the token: only the first to come back stays"
@@ -315,7 +325,10 @@ impl View<'_> {
             ));
         }
         if self.is_insecure() && rotation_due(token, e, self.now).is_some() {
-            out.push("the rotation that is due cannot be made while the token is shared: change the key by hand".to_owned());
+            out.push(
+                "the rotation that is due cannot be made while the token is shared: change the key by hand"
+                    .to_owned(),
+            );
         }
         out
     }

@@ -219,7 +219,9 @@ fn notes(case: &Case<'_>, way: Way, key: &NextKey<'_>, superseded: &[String]) ->
     let insecure = case.mode == RecoveryMode::Insecure;
     note(insecure && !was_shared, Note::EnteredShared);
     note(!insecure && was_shared, Note::LeftShared);
-    let unknown = way == Way::Instance && case.instance().is_none() && case.base.identity.as_ref() != Some(case.subject);
+    let unknown = way == Way::Instance
+        && case.instance().is_none()
+        && case.base.identity.as_ref() != Some(case.subject);
     note(unknown, Note::NewInstance);
     notes
 }

@@ -64,9 +64,8 @@ impl<'a> Case<'a> {
         let (enrolment, evidence) = (input.enrolment, input.evidence);
         let (standing, claims) = standing(uid, enrolment, &evidence.join_state);
         let of_token = !matches!(standing, Standing::OtherToken | Standing::EarlierGeneration);
-        let named = claims
-            .filter(|_| of_token)
-            .and_then(|s| evidence.proven.find(|k| k.thumbprint() == s.key));
+        let named =
+            claims.filter(|_| of_token).and_then(|s| evidence.proven.find(|k| k.thumbprint() == s.key));
         // The current state wins: after a restore the same attempt may have bound another key than the one
         // that the enrolment knows, and the client holds what the state says.
         let bound = match &enrolment.bound_public_key {
@@ -116,7 +115,11 @@ impl<'a> Case<'a> {
 
     /// Something was proven, so the client may know why it is refused.
     pub(super) fn proven(&self) -> bool {
-        self.bound.is_some() || self.named.is_some() || self.registrant || self.initial.is_some() || self.secret
+        self.bound.is_some()
+            || self.named.is_some()
+            || self.registrant
+            || self.initial.is_some()
+            || self.secret
     }
 
     /// The request was signed after the lineage got where the STORED enrolment stands: only such a one may
@@ -137,13 +140,7 @@ impl<'a> Case<'a> {
 
     fn instance_id(&self) -> &'a Identity {
         let evidence = self.input.evidence;
-        instance_of(
-            self.uid,
-            self.input.enrolment,
-            &evidence.proven,
-            &evidence.join_state,
-            self.input.fresh,
-        )
+        instance_of(self.uid, self.input.enrolment, &evidence.proven, &evidence.join_state, self.input.fresh)
     }
 
     fn find_subject(&self) -> &'a Identity {

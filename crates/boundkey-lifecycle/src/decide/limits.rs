@@ -66,7 +66,11 @@ pub(super) struct NextKey<'a> {
 }
 
 /// Since when a rotation is due, if it is.
-pub(crate) fn rotation_due(token: &Token, enrolment: &Enrolment, now: OffsetDateTime) -> Option<OffsetDateTime> {
+pub(crate) fn rotation_due(
+    token: &Token,
+    enrolment: &Enrolment,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
     // A request stands until a rotation clears it, so no step of the clock can make it pass for done.
     let requested = enrolment.rotate_requested_at.filter(|at| *at <= now);
     // The spec is the user's and cannot be cleared: it is compared with the age of the key.

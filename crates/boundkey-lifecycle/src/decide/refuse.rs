@@ -34,7 +34,8 @@ pub(super) fn no_token() -> Early {
     boxed(Denial {
         code,
         proven: false,
-        message: "there is no token of this name; create it, or mend the name in the agent's config".to_owned(),
+        message: "there is no token of this name; create it, or mend the name in the agent's config"
+            .to_owned(),
         lock: None,
         event: Event { code: EventCode::Denied(code), notes: Vec::new() },
     })
@@ -70,7 +71,11 @@ pub(super) fn no_role(case: &Case<'_>) -> Early {
     deny(
         case,
         Code::RoleNotAllowed,
-        format!("no role was asked for; `spec.roles` of token `{}` allows {}", case.token.name, allowed(case)),
+        format!(
+            "no role was asked for; `spec.roles` of token `{}` allows {}",
+            case.token.name,
+            allowed(case)
+        ),
     )
 }
 
@@ -139,7 +144,10 @@ pub(super) fn rotated_away(case: &Case<'_>) -> Early {
     deny(
         case,
         Code::WrongKey,
-        format!("the key that was proven was rotated away; token `{}` is bound to a later one", case.token.name),
+        format!(
+            "the key that was proven was rotated away; token `{}` is bound to a later one",
+            case.token.name
+        ),
     )
 }
 
@@ -337,7 +345,10 @@ pub(super) fn instance_revoked(case: &Case<'_>) -> Early {
     deny(
         case,
         Code::InstanceRevoked,
-        format!("this one of the machines that share token `{}` was revoked by an administrator", case.token.name),
+        format!(
+            "this one of the machines that share token `{}` was revoked by an administrator",
+            case.token.name
+        ),
     )
 }
 
