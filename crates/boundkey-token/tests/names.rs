@@ -9,7 +9,7 @@ fn list(names: &[&str]) -> Vec<String> {
 fn asked(dns: &[&str], addresses: &[&str], principals: &[&str]) -> RequestedNames {
     RequestedNames {
         dns_names: list(dns),
-        ip_addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        ip_addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
         principals: list(principals),
     }
 }
@@ -17,7 +17,7 @@ fn asked(dns: &[&str], addresses: &[&str], principals: &[&str]) -> RequestedName
 fn allowed(dns: &[&str], networks: &[&str], principals: &[&str]) -> CertificateNames {
     CertificateNames {
         dns_names: Some(list(dns)),
-        ip_addresses: Some(networks.iter().map(|network| network.parse().unwrap()).collect()),
+        ip_addresses: Some(networks.iter().map(|network| network.parse().expect("a network")).collect()),
         principals: Some(list(principals)),
         max_ttl: None,
     }
