@@ -15,7 +15,8 @@
 //! What it does **not** do: it does not know what a payload means (the protocol crate does), it validates no
 //! certificate, it keeps nothing on disk, and it decrypts no key file that has a passphrase.
 //!
-//! The exact bytes are written down in `docs/protocol.md`, chapters *Keys*, *Signatures* and *Master key*.
+//! The exact bytes are written down in `docs/protocol.md`, chapters *Proofs*, *Proof of the registration
+//! secret* and *The cluster's own keys*.
 //!
 //! ```
 //! use boundkey_keys::{PrivateKey, sign_jws, verify_jws};

@@ -107,7 +107,7 @@ struct Entry {
     key: Zeroizing<[u8; 32]>,
 }
 
-/// First byte of everything sealed; then master id, epoch (32 bits each, big-endian), nonce, ciphertext, tag.
+/// The first byte of everything sealed; see [`MasterKey::seal`].
 const SEALED_VERSION: u8 = 1;
 const HEAD: usize = 9;
 const NONCE: usize = 12;
@@ -192,6 +192,9 @@ impl MasterKey {
     }
 
     /// Seals under a [`Purpose::Seal`] key of the current epoch (AES-256-GCM); the result names its epoch.
+    ///
+    /// Form: a byte 1, master key id and epoch (32 bits each, big-endian), the nonce, ciphertext and tag.
+    /// Authenticated with it: those first nine bytes, then `aad`.
     ///
     /// `aad` is the record's key, so that no record can be put in another's place. `nonce` must be random:
     /// the same one twice in an epoch gives both plaintexts away.

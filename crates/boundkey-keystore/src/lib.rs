@@ -22,7 +22,7 @@
 //! registration secret. It does not encrypt: the file's permissions and the disk's encryption guard it.
 //! Whoever copies the state is a second holder of the key, which the server notices (`docs/lifecycle.md`).
 //!
-//! More in `docs/architecture.md`, chapter *The agent's state*.
+//! The file, field by field, and what to do when it is damaged: `docs/agent-state.md`.
 //!
 //! ```
 //! use boundkey_keys::PrivateKey;

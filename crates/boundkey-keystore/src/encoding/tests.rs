@@ -137,7 +137,7 @@ fn no_error_repeats_a_key() {
         text.replace("\"version\": 1", &format!("\"version\": \"{key}\"")),
         text.replace("\"token\"", &format!("\"{key}\"")),
         text.replace(&key, &format!("{key}{key}")),
-        text.replace("\"example-token\"", &format!("{key}")),
+        text.replace("\"example-token\"", &key),
     ] {
         assert_ne!(changed, text);
         let error = error(&changed);

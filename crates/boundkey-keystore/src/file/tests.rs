@@ -239,6 +239,77 @@ fn a_written_file_has_exactly_the_mode_asked_for() {
     assert_eq!(names(&path), ["file"]);
 }
 
+/// The other process of the tests below: saves for ever, alternating between two states.
+#[test]
+#[ignore = "run by other tests, as a process of its own"]
+fn child_that_saves_for_ever() {
+    let Some(path) = std::env::var_os("BOUNDKEY_TEST_DATA_DIR") else { return };
+    let mut store = FileKeystore::open(Path::new(&path)).unwrap();
+    let small = AgentState { token: Some("small".to_owned()), ..AgentState::default() };
+    loop {
+        store.save(&full_state()).unwrap();
+        store.save(&small).unwrap();
+    }
+}
+
+/// Ended when it is dropped, so also when a test fails.
+struct Child(std::process::Child);
+
+impl Child {
+    /// Returns once it has saved.
+    fn start(path: &Path) -> Self {
+        let before = fs::metadata(path.join("state.json")).map(|found| found.ino()).ok();
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "file::tests::child_that_saves_for_ever", "--ignored"])
+            .env("BOUNDKEY_TEST_DATA_DIR", path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut child = Self(child);
+        while fs::metadata(path.join("state.json")).map(|found| found.ino()).ok() == before {
+            assert_eq!(child.0.try_wait().unwrap(), None, "the other process ended");
+            std::thread::yield_now();
+        }
+        child
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_agent_killed_at_any_moment_leaves_a_whole_state_and_no_lock() {
+    let (_root, path) = with_state();
+    let mut leftovers = 0;
+    for _ in 0..20 {
+        // SIGKILL, in the middle of whatever it is doing.
+        drop(Child::start(&path));
+        leftovers += usize::from(names(&path).len() > 2);
+        let seen = FileKeystore::open(&path).unwrap().load().unwrap();
+        match seen.token.as_deref() {
+            Some("small") => assert!(seen.pending.is_none()),
+            _ => assert_same(&seen, &full_state()),
+        }
+        assert_eq!(names(&path), ["agent.lock", "state.json"]);
+    }
+    println!("{leftovers} of 20 left a temporary file");
+}
+
+#[test]
+fn another_process_is_named_by_its_id() {
+    let (_root, path) = with_state();
+    let child = Child::start(&path);
+    let error = FileKeystore::open(&path).unwrap_err();
+    let id = child.0.id();
+    assert!(matches!(error, KeystoreError::Locked { pid: Some(pid), .. } if pid == id), "{error:?}");
+    drop(child);
+    FileKeystore::open(&path).unwrap();
+}
+
 /// Readers beside a writer see one whole state or the other.
 #[test]
 fn readers_never_see_half_a_state() {
