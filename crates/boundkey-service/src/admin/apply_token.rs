@@ -2,7 +2,7 @@
 //! while no machine is bound, and only by new onboarding values.
 
 use boundkey_api::Applied;
-use boundkey_keys::{Purpose, Secret, hmac_sha256};
+use boundkey_keys::{Purpose, Secret, Thumbprint, hmac_sha256};
 use boundkey_lifecycle::{Enrolment, SecretRecord, Uid};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::keys;
@@ -61,7 +61,7 @@ async fn create(plan: &mut Plan<'_>, token: &Token, secret: Option<&Secret>) -> 
         token: without_secret(token),
         sealed_secret: secret.map(|s| plan.service.seal_secret(Slot::TokenSecret(token.name.as_str()), s)),
     };
-    let secrets = secrets_in_force(plan, token, secret).await?;
+    let secrets = secrets_in_force(plan, token, secret, &[]).await?;
     let enrolment = secrets.map(|secret| Enrolment { secret, ..Enrolment::default() });
     if let Some(enrolment) = &enrolment {
         let stored = EnrolmentRecord { uid, enrolment: enrolment.clone() };
@@ -103,14 +103,9 @@ async fn change(
         return Ok((record, enrolment, changed));
     }
     let in_force = secret.or(held.as_ref());
-    let secrets = secrets_in_force(plan, token, in_force).await?.unwrap_or_default();
-    let next = Enrolment {
-        secret: SecretRecord {
-            void_keys: enrolment.as_ref().map(|e| e.secret.void_keys.clone()).unwrap_or_default(),
-            ..secrets
-        },
-        ..enrolment.unwrap_or_default()
-    };
+    let void_keys = enrolment.as_ref().map(|e| e.secret.void_keys.clone()).unwrap_or_default();
+    let secrets = secrets_in_force(plan, token, in_force, &void_keys).await?.unwrap_or_default();
+    let next = Enrolment { secret: SecretRecord { void_keys, ..secrets }, ..enrolment.unwrap_or_default() };
     plan.put(&enrolment_key, &EnrolmentRecord { uid: old.uid, enrolment: next.clone() });
     Ok((record, Some(next), changed))
 }
@@ -121,9 +116,12 @@ async fn secrets_in_force(
     plan: &mut Plan<'_>,
     token: &Token,
     secret: Option<&Secret>,
+    void_keys: &[Thumbprint],
 ) -> Result<Option<SecretRecord>, Refusal> {
     let name = token.name.as_str();
-    if token.spec.bound_keypair.onboarding.initial_public_key.is_some() {
+    // A key that `reset` unbound registers nothing: such a token still needs a secret.
+    let initial_key = token.spec.bound_keypair.onboarding.initial_public_key.as_ref();
+    if initial_key.is_some_and(|key| !void_keys.contains(&key.thumbprint())) {
         return Ok(None);
     }
     let Some(secret) = secret else { return Ok(Some(generated(plan.service, name).await)) };
