@@ -335,7 +335,7 @@ fn indent(line: &str) -> usize {
 }
 
 fn key(line: &str) -> &str {
-    line.trim_start().split(':').next().unwrap()
+    line.trim_start().split(':').next().unwrap_or_default()
 }
 
 /// The path of the field in a line.
@@ -368,7 +368,7 @@ fn without(base: &str, line: usize) -> String {
 }
 
 fn with(base: &str, line: usize, value: &str) -> String {
-    let old = base.lines().nth(line).unwrap();
+    let old = base.lines().nth(line).expect("a line of the base");
     replaced(base, line, &[format!("{}{}: {value}", " ".repeat(indent(old)), key(old))])
 }
 

@@ -23,7 +23,7 @@ fn one(text: &str) -> Token {
 
 fn example() -> Token {
     Token {
-        name: "example-token".parse().unwrap(),
+        name: "example-token".parse().expect("a name"),
         labels: [].into(),
         expires: None,
         revision: None,

@@ -10,12 +10,13 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 fn name() -> impl Strategy<Value = ResourceName> {
-    "[A-Za-z0-9][A-Za-z0-9._-]{0,20}".prop_map(|text| text.parse().unwrap())
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,20}".prop_map(|text| text.parse().expect("generated to be valid"))
 }
 
 fn some_time() -> impl Strategy<Value = OffsetDateTime> {
     (0_i64..250_000_000_000, 0_i64..1_000_000).prop_map(|(seconds, micros)| {
-        OffsetDateTime::from_unix_timestamp(seconds).unwrap() + time::Duration::microseconds(micros)
+        OffsetDateTime::from_unix_timestamp(seconds).expect("generated to be valid")
+            + time::Duration::microseconds(micros)
     })
 }
 
@@ -43,7 +44,7 @@ fn key() -> impl Strategy<Value = PublicKey> {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLIVitLyzszfqCtSRqDgGeWLcJCOVZNED6xka+82JYC",
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHfdphyxZNkxxnXhL4wDTBdwgg9pYaIrNoB/4Nkzs24i",
     ])
-    .prop_map(|line| line.parse().unwrap())
+    .prop_map(|line| line.parse().expect("generated to be valid"))
 }
 
 fn secret() -> impl Strategy<Value = SpecSecret> {
@@ -53,7 +54,7 @@ fn secret() -> impl Strategy<Value = SpecSecret> {
 fn certificates() -> impl Strategy<Value = CertificateNames> {
     let dns = "(\\*\\.)?[a-z0-9]{1,8}(\\.[a-z]{2,6}){1,2}";
     let network = (any::<[u8; 4]>(), 0_u8..=32).prop_map(|(address, prefix)| {
-        ipnet::IpNet::new(std::net::IpAddr::from(address), prefix).unwrap().trunc()
+        ipnet::IpNet::new(std::net::IpAddr::from(address), prefix).expect("generated to be valid").trunc()
     });
     (
         some(proptest::collection::vec(dns, 1..4)),
