@@ -13,6 +13,7 @@
 //! | step | method |
 //! |---|---|
 //! | a key of its own, if there is none | [`AgentState::adopt_key`] |
+//! | a key from a file outside | [`AgentState::use_static_key`] |
 //! | make an attempt | [`AgentState::begin_attempt`] |
 //! | the server asks for a rotation | [`AgentState::offer_new_key`] |
 //! | a result with certificates | [`AgentState::accept_result`] |

@@ -65,6 +65,26 @@ impl AgentState {
         }
     }
 
+    /// Makes a key that is kept elsewhere (a static key file) the one to present; false if it is already.
+    ///
+    /// What it replaces is superseded together with its join state, and comes back with it when the file holds
+    /// the earlier key again. A pending attempt stays pending: it may have been refused for the wrong key.
+    pub fn use_static_key(&mut self, key: HeldKey) -> bool {
+        if self.bound_key.as_ref().is_some_and(|bound| bound.public_key() == key.public_key()) {
+            return false;
+        }
+        let name = key.public_key().thumbprint();
+        let is_named = |pair: &Superseded| pair.key.public_key().thumbprint() == name;
+        let earlier = [self.authenticated.take(), self.take_current()];
+        for pair in earlier.into_iter().flatten() {
+            self.supersede(pair);
+        }
+        let kept = self.superseded.iter().position(is_named).map(|at| self.superseded.remove(at));
+        self.bound_key = Some(key);
+        self.join_state = kept.and_then(|pair| pair.join_state);
+        true
+    }
+
     /// Makes an attempt pending. Save the state before anything is sent.
     ///
     /// # Errors

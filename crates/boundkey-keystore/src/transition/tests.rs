@@ -269,6 +269,48 @@ fn a_provisional_pair_can_be_taken_back() {
     assert!(state.authenticated.is_none());
 }
 
+#[test]
+fn a_static_key_replaces_the_stored_one_and_finds_its_state_again() {
+    let mut state = registered();
+    assert!(!state.use_static_key(key(1)), "the same key changes nothing");
+    expect(&state, &[(1, "one")]);
+    assert!(state.use_static_key(key(7)));
+    expect(&state, &[(7, "-"), (1, "one")]);
+    state.begin_attempt(attempt(2)).unwrap();
+    state.accept_result(result(2, 7, "seven")).unwrap();
+    assert!(state.use_static_key(key(1)));
+    expect(&state, &[(1, "one"), (7, "seven")]);
+    assert!(state.use_static_key(key(7)));
+    expect(&state, &[(7, "seven"), (1, "one")]);
+}
+
+#[test]
+fn a_static_key_in_an_empty_state_is_the_first_key() {
+    let mut state = AgentState::default();
+    assert!(state.use_static_key(key(7)));
+    expect(&state, &[(7, "-")]);
+}
+
+#[test]
+fn a_right_static_key_after_a_wrong_one_goes_on_with_the_attempt() {
+    let mut state = AgentState::default();
+    state.use_static_key(key(8));
+    state.begin_attempt(attempt(1)).unwrap();
+    assert!(state.use_static_key(key(7)));
+    state.accept_result(result(1, 7, "seven")).unwrap();
+    expect(&state, &[(7, "seven"), (8, "-")]);
+}
+
+#[test]
+fn a_static_key_ends_what_was_provisional() {
+    let mut state = registered();
+    state.begin_attempt(attempt(2)).unwrap();
+    state.accept_provisional(provisional(2, 1, "two")).unwrap();
+    assert!(state.use_static_key(key(7)));
+    expect(&state, &[(7, "-"), (1, "two")]);
+    assert!(!state.revert_provisional(), "there is nothing to go back to under another key");
+}
+
 mod any_sequence {
     use proptest::prelude::*;
 
