@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use boundkey_service::admin::apply_resources;
 use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
-    OnBlockingThreads, Parts, Service, ServiceConfig, StartError, SystemClock, SystemEntropy,
-    remembered_cluster,
+    OnBlockingThreads, Parts, ResourceError, Service, ServiceConfig, StartError, SystemClock, SystemEntropy,
+    read_resources, remembered_cluster,
 };
 use boundkey_store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
@@ -37,6 +38,9 @@ async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Re
     let tls = listen(&settings.listen).await?;
     let local = tls.local_addr().context("cannot tell the address that is listened on")?;
     let service = open_service(&settings, &directory, &local).await?;
+    for file in &args.apply {
+        apply(&service, file).await?;
+    }
     let certificate = ServerTls::new(&service, settings.tls_source(&local.to_string()))?;
     let socket = settings.admin_socket_path();
     let admin = bind_admin_socket(&socket, settings.admin_socket.mode)?;
@@ -54,6 +58,28 @@ async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Re
     serve(service.clone(), listeners, until).await?;
     // A socket left behind would look like a server that was killed.
     let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+/// `--apply`: as `boundkeyctl create -f FILE`, all of a file or nothing of it.
+async fn apply(service: &Service, file: &Path) -> anyhow::Result<()> {
+    let shown = file.display().to_string();
+    let text = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+    let resources = read_resources(&text).map_err(|error| match error {
+        ResourceError::Syntax(error) => anyhow::anyhow!("{}", error.in_source(&shown)),
+        ResourceError::Violations(violations) => {
+            let lines: Vec<String> = violations.iter().map(|v| v.in_source(&shown).to_string()).collect();
+            anyhow::anyhow!("{}", lines.join("\n"))
+        }
+    })?;
+    let applied = apply_resources(service, &service.own_context(), &resources, true)
+        .await
+        .map_err(|refusal| anyhow::anyhow!("{shown}: {}", refusal.problem.detail))?;
+    for one in applied {
+        for warning in &one.warnings {
+            tracing::warn!("{shown}: {warning}");
+        }
+    }
     Ok(())
 }
 
@@ -78,16 +104,20 @@ async fn open_service(
     local: &SocketAddr,
 ) -> anyhow::Result<Service> {
     let entropy = SystemEntropy::new();
+    let first_start = || {
+        anyhow::anyhow!(
+            "this is the first start in {}: name the cluster, for instance with --cluster-name example.com",
+            settings.data_dir.display()
+        )
+    };
+    if settings.cluster_name.is_none() && !directory.store().exists() {
+        return Err(first_start());
+    }
     let master = directory.master_key(&entropy)?;
     let store = Arc::new(SqliteStore::open(&directory.store())?);
     let clock = SystemClock;
     let remembered = remembered_cluster(&*store, boundkey_service::Clock::now(&clock)).await?;
-    let Some(cluster) = settings.cluster_name.clone().or(remembered) else {
-        bail!(
-            "this is the first start in {}: name the cluster, for instance with --cluster-name example.com",
-            settings.data_dir.display()
-        );
-    };
+    let cluster = settings.cluster_name.clone().or(remembered).ok_or_else(first_start)?;
     let config = ServiceConfig {
         public_addrs: settings.public_addrs.clone(),
         listen: local.to_string(),

@@ -1,6 +1,5 @@
 //! Audit events, written in the same commit as the change that they describe.
 
-use boundkey_lifecycle::Note;
 use boundkey_store::records::{EventRecord, Record};
 use boundkey_store::{Write, keys};
 use time::OffsetDateTime;
@@ -75,9 +74,4 @@ impl<'a> Events<'a> {
     pub fn into_writes(self) -> Vec<Write> {
         self.writes
     }
-}
-
-/// A note of a verdict as text.
-pub(crate) fn note_text(note: &Note) -> String {
-    note.to_string()
 }

@@ -8,7 +8,6 @@ use boundkey_store::{Batch, keys};
 use boundkey_token::LockTarget;
 
 use super::Joining;
-use crate::audit::note_text;
 use crate::loaded::put;
 use crate::{AutoLockRevokes, Entry, Events, Refusal, RequestContext, locking, revocation};
 
@@ -116,7 +115,7 @@ fn event(
         token: Some(joining.received.request.token.to_string()),
         identity,
         detail,
-        notes: event.notes.iter().map(note_text).chain(more_notes).collect(),
+        notes: event.notes.iter().map(ToString::to_string).chain(more_notes).collect(),
         count: 0,
     });
     events.into_writes()

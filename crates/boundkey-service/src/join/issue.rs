@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use boundkey_ca::{CaError, LeafProfile, LeafRequest, Serials, SshProfile, SshRequest, derive_serials};
+use boundkey_ca::{
+    CaError, LeafProfile, LeafRequest, LintError, Serials, SshAuthority, SshProfile, SshRequest,
+    X509Authority, common_name, derive_serials, is_dns_name, is_principal,
+};
 use boundkey_keys::{PublicKey, Purpose, sha256};
 use boundkey_lifecycle::{Admission, CaKind, Identity, IssuedCertificate, Retry, StateClaims};
 use boundkey_proto::{Certificates, result_digest};
@@ -70,7 +73,7 @@ impl Planned {
             with_ssh: request.ssh_key.is_some(),
             identity: claims.identity.clone(),
             sequence: claims.sequence,
-            names: names.clone(),
+            names: usable(names),
             roles: roles.clone(),
             issued_at,
             expires_at,
@@ -111,6 +114,22 @@ impl Planned {
         Duration::try_from(due - now).unwrap_or_default().max(Duration::from_secs(1))
     }
 
+    /// Whether both certificates could be signed: asked before the commit promises them.
+    pub(super) fn check(&self, joining: &Joining<'_>) -> Result<(), LintError> {
+        let (common_name, spiffe_id) = self.subject(joining);
+        let (authority, _) = self.x509(joining);
+        authority.check_leaf(&self.leaf(joining, &common_name, &spiffe_id, &self.role_names(), [0; 32]))?;
+        match &joining.received.request.ssh_key {
+            Some(key) => self.ssh(joining).0.check(&self.ssh_request(
+                joining,
+                key,
+                &self.key_id(joining),
+                &self.principals(),
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn sign(
         &self,
         joining: &Joining<'_>,
@@ -118,79 +137,127 @@ impl Planned {
         bound_key: &PublicKey,
     ) -> Result<Certificates, CaError> {
         let request = &joining.received.request;
-        let authorities = joining.service.authorities();
-        let (authority, profile) = if self.is_bot() {
-            (&authorities.bot, LeafProfile::Bot)
-        } else {
-            (&authorities.host, LeafProfile::Host)
-        };
         let (common_name, spiffe_id) = self.subject(joining);
-        let roles: Vec<&str> = self.roles.iter().map(boundkey_token::Role::as_str).collect();
-        let leaf = authority.sign_leaf(&LeafRequest {
-            profile,
-            public_key: &request.tls_key,
-            common_name: &common_name,
-            dns_names: &self.names.dns_names,
-            ip_addresses: &self.names.ip_addresses,
-            spiffe_id: Some(&spiffe_id),
-            roles: &roles,
-            serial: self.serials.x509,
-            not_before: self.issued_at - BACK_DATED,
-            not_after: self.expires_at,
-            result_digest: Some(result_digest(join_state, bound_key.thumbprint(), request.attempt)),
-        })?;
+        let digest = result_digest(join_state, bound_key.thumbprint(), request.attempt);
+        let (authority, _) = self.x509(joining);
+        let leaf =
+            authority.sign_leaf(&self.leaf(joining, &common_name, &spiffe_id, &self.role_names(), digest))?;
         let ssh = match &request.ssh_key {
-            Some(key) => Some(self.sign_ssh(joining, key)?),
+            Some(key) => {
+                let (key_id, principals) = (self.key_id(joining), self.principals());
+                Some(self.ssh(joining).0.sign(&self.ssh_request(joining, key, &key_id, &principals))?)
+            }
             None => None,
         };
         let x509_chain = vec![STANDARD.encode(leaf), STANDARD.encode(authority.certificate_der())];
         Ok(Certificates { x509_chain, ssh })
     }
 
-    fn subject(&self, joining: &Joining<'_>) -> (String, String) {
-        let cluster = joining.service.cluster();
-        match &self.identity {
-            Identity::Host(id) => (id.clone(), format!("spiffe://{cluster}/host/{id}")),
-            Identity::BotInstance(id) => {
-                let spec = joining.snapshot.token.as_ref().and_then(|t| t.token.spec.bot_name.as_ref());
-                let bot = spec.map_or("", |name| name.as_str());
-                (id.clone(), format!("spiffe://{cluster}/bot/{bot}/{id}"))
-            }
+    fn x509<'a>(&self, joining: &Joining<'a>) -> (&'a X509Authority, LeafProfile) {
+        let authorities = joining.service.authorities();
+        if self.is_bot() {
+            (&authorities.bot, LeafProfile::Bot)
+        } else {
+            (&authorities.host, LeafProfile::Host)
         }
     }
 
-    fn sign_ssh(&self, joining: &Joining<'_>, key: &PublicKey) -> Result<String, CaError> {
+    fn ssh<'a>(&self, joining: &Joining<'a>) -> (&'a SshAuthority, SshProfile) {
         let authorities = joining.service.authorities();
-        let (authority, profile) = if self.is_bot() {
+        if self.is_bot() {
             (&authorities.ssh_user, SshProfile::User)
         } else {
             (&authorities.ssh_host, SshProfile::Host)
-        };
-        let roles: Vec<&str> = self.roles.iter().map(boundkey_token::Role::as_str).collect();
-        let key_id = format!(
-            "token={} instance={} roles={}",
-            joining.received.request.token,
-            self.identity.id(),
-            roles.join(",")
-        );
-        authority.sign(&SshRequest {
-            profile,
-            public_key: key,
-            key_id: &key_id,
-            principals: &self.principals(),
+        }
+    }
+
+    fn leaf<'a>(
+        &'a self,
+        joining: &'a Joining<'_>,
+        common_name: &'a str,
+        spiffe_id: &'a str,
+        roles: &'a [&'a str],
+        digest: [u8; 32],
+    ) -> LeafRequest<'a> {
+        LeafRequest {
+            profile: self.x509(joining).1,
+            public_key: &joining.received.request.tls_key,
+            common_name,
+            dns_names: &self.names.dns_names,
+            ip_addresses: &self.names.ip_addresses,
+            spiffe_id: Some(spiffe_id),
+            roles,
+            serial: self.serials.x509,
+            not_before: self.issued_at - BACK_DATED,
+            not_after: self.expires_at,
+            result_digest: Some(digest),
+        }
+    }
+
+    fn ssh_request<'a>(
+        &self,
+        joining: &Joining<'_>,
+        public_key: &'a PublicKey,
+        key_id: &'a str,
+        principals: &'a [String],
+    ) -> SshRequest<'a> {
+        SshRequest {
+            profile: self.ssh(joining).1,
+            public_key,
+            key_id,
+            principals,
             serial: self.serials.ssh,
             nonce: self.serials.ssh_nonce,
             not_before: self.issued_at - BACK_DATED,
             not_after: self.expires_at,
-        })
+        }
     }
 
-    /// A host is known by its names and addresses, a bot by its logins.
-    fn principals(&self) -> Vec<String> {
-        if self.is_bot() || !self.names.principals.is_empty() {
-            return self.names.principals.clone();
+    fn role_names(&self) -> Vec<&'static str> {
+        self.roles.iter().map(boundkey_token::Role::as_str).collect()
+    }
+
+    fn key_id(&self, joining: &Joining<'_>) -> String {
+        let roles = self.role_names().join(",");
+        format!("token={} instance={} roles={roles}", joining.received.request.token, self.identity.id())
+    }
+
+    fn subject(&self, joining: &Joining<'_>) -> (String, String) {
+        let cluster = joining.service.cluster();
+        match &self.identity {
+            Identity::Host(id) => (
+                common_name(joining.received.request.token.as_str(), id).to_owned(),
+                format!("spiffe://{cluster}/host/{id}"),
+            ),
+            Identity::BotInstance(id) => {
+                let spec = joining.snapshot.token.as_ref().and_then(|t| t.token.spec.bot_name.as_ref());
+                let bot = spec.map_or("", |name| name.as_str());
+                (common_name(bot, id).to_owned(), format!("spiffe://{cluster}/bot/{bot}/{id}"))
+            }
         }
-        let addresses = self.names.ip_addresses.iter().map(ToString::to_string);
-        self.names.dns_names.iter().cloned().chain(addresses).collect()
+    }
+
+    /// A host is known by its names and addresses, a bot by its logins. Never nobody: sshd would let such a
+    /// certificate in as anybody.
+    fn principals(&self) -> Vec<String> {
+        let mut principals = self.names.principals.clone();
+        if !self.is_bot() && principals.is_empty() {
+            principals.extend(self.names.dns_names.iter().cloned());
+            principals.extend(self.names.ip_addresses.iter().map(ToString::to_string));
+        }
+        if principals.is_empty() {
+            principals.push(self.identity.id().to_owned());
+        }
+        principals
+    }
+}
+
+/// Names of tokens need not be names of hosts (`a..b`, `10.0.0.1`): what cannot stand in a certificate is left out of
+/// the defaults. What was asked for by name has been checked against the token.
+fn usable(names: &RequestedNames) -> RequestedNames {
+    RequestedNames {
+        dns_names: names.dns_names.iter().filter(|name| is_dns_name(name)).cloned().collect(),
+        ip_addresses: names.ip_addresses.clone(),
+        principals: names.principals.iter().filter(|name| is_principal(name)).cloned().collect(),
     }
 }

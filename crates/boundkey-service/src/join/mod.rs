@@ -19,9 +19,9 @@ mod secret;
 
 use std::time::Duration;
 
-use boundkey_lifecycle::{Denial, Input, JoinKind, Verdict, decide};
+use boundkey_lifecycle::{Code, Denial, Input, JoinKind, Verdict, decide};
 use boundkey_proto::{
-    BeginAnswer, JoinAnswer, JoinKindName, JoinResult, PROTOCOL_VERSION, Received, seal_state,
+    BeginAnswer, JoinAnswer, JoinKindName, JoinResult, Received, SUPPORTED_VERSIONS, seal_state,
 };
 use boundkey_store::CommitError;
 use time::OffsetDateTime;
@@ -67,7 +67,7 @@ impl Joins {
 
 /// The answer to `POST /v1/join/begin`: a fresh challenge. Reads no store and keeps nothing.
 pub fn begin(service: &Service, now: OffsetDateTime) -> BeginAnswer {
-    BeginAnswer { challenge: challenge(service, None, now), versions: vec![PROTOCOL_VERSION] }
+    BeginAnswer { challenge: challenge(service, None, now), versions: SUPPORTED_VERSIONS.to_vec() }
 }
 
 fn challenge(
@@ -164,6 +164,13 @@ async fn one_round(
     match verdict {
         Verdict::Admit(mut admission) => {
             let planned = issue::Planned::of_admission(&joining, &admission)?;
+            planned.check(&joining).map_err(|error| {
+                Refusal::new(
+                    422,
+                    "certificate_refused",
+                    format!("no certificate for this can be made: {error}"),
+                )
+            })?;
             admission.record_issued(planned.to_record());
             joining.commit(commit::admission(&joining, &admission).await?).await?;
             service.joins().refusals.forget_confirms(snapshot.uid);
@@ -239,7 +246,6 @@ impl Joining<'_> {
     /// One of a stranger is counted, and takes the same path through the answer.
     async fn refuse(&self, denial: Denial, secret: boundkey_lifecycle::SecretEvidence) -> Result<Lost, Lost> {
         let code = denial.code;
-        let told = if denial.proven { code.as_str() } else { boundkey_lifecycle::Code::Denied.as_str() };
         tracing::info!(
             correlation_id = %self.context.correlation, token = %self.received.request.token,
             cause = code.as_str(), proven = denial.proven, event = denial.event.code.as_str(), "join refused"
@@ -257,12 +263,16 @@ impl Joining<'_> {
                 );
             }
         }
-        let detail = if denial.proven { denial.message } else { DENIED.to_owned() };
-        let refusal = Refusal::new(403, told, detail).because(code.as_str());
+        let refusal = if denial.proven {
+            Refusal::new(403, code.as_str(), denial.message)
+        } else {
+            Refusal::new(403, Code::Denied.as_str(), DENIED)
+        }
+        .because(code.as_str());
         Ok(Lost::Refused(Box::new(Refused { refusal, hold })))
     }
 }
 
-/// What whoever proved nothing is told, whatever the cause.
-const DENIED: &str = "the join is denied; the server's audit log has the cause under the correlation id. \
-                      Check the token's name, its expiry, and that this machine holds the bound key or the right registration secret";
+/// What whoever proved nothing is told, whatever the cause: always the same words.
+const DENIED: &str = "the join is denied: check the token's name, the registration secret or key, and whether the token \
+                      is still valid; an administrator finds the cause in the audit log under the correlation id";

@@ -27,6 +27,8 @@ pub(crate) struct Snapshot {
     pub(super) uid: Uid,
     /// A fresh one, if there is none yet, or one left by a token of the same name that was removed.
     pub(super) enrolment: Enrolment,
+    /// Of a shared lineage: whose record the decision needs.
+    instance_of: Identity,
     pub(super) instance: Option<InstanceEntry>,
     pub(super) bot: Option<BotRecord>,
     pub(super) indexes: Vec<(String, LockIndex)>,
@@ -82,7 +84,9 @@ impl Snapshot {
         };
         let is_bot = token.as_ref().is_some_and(|t| t.token.spec.roles.is_bot());
         let fresh = fresh_identity(service, uid, enrolment.generation, received.request.attempt, is_bot);
-        let instance = decode(&by_key, &instance_key(uid, &enrolment, received, &fresh))?;
+        let instance_of =
+            instance_of(uid, &enrolment, &received.proven, &received.join_state, &fresh).clone();
+        let instance = decode(&by_key, &instance_key(uid, &instance_of))?;
         let mut indexes = Vec::new();
         for (key, entry) in &entries {
             if let Some(entry) = entry.as_ref().filter(|_| key.starts_with("lock-of/")) {
@@ -92,7 +96,7 @@ impl Snapshot {
         let max_ttl = token.as_ref().and_then(|t| t.token.spec.certificates.max_ttl);
         let asked = received.request.ttl_seconds.map(Duration::from_secs);
         let lifetime = service.config().lifetimes.granted(is_bot, asked, max_ttl);
-        Ok(Self { entries, token, uid, enrolment, instance, bot, indexes, fresh, lifetime })
+        Ok(Self { entries, token, uid, enrolment, instance_of, instance, bot, indexes, fresh, lifetime })
     }
 
     /// The keys that the decision depends on, as far as they are known by what was read.
@@ -107,8 +111,8 @@ impl Snapshot {
         }
         let insecure = token.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
         if insecure || self.enrolment.shared {
-            needed.push(instance_key(self.uid, &self.enrolment, received, &self.fresh));
-            needed.push(lock_of_identity(&self.fresh));
+            needed.push(instance_key(self.uid, &self.instance_of));
+            needed.push(lock_of_identity(&self.instance_of));
         }
         needed
     }
@@ -148,10 +152,8 @@ fn stated_identity(received: &Received) -> Option<&Identity> {
     }
 }
 
-/// Of a shared lineage: the instance that the state names, or the one that this attempt would make.
-fn instance_key(uid: Uid, enrolment: &Enrolment, received: &Received, fresh: &Identity) -> String {
-    let of = instance_of(uid, enrolment, &received.proven, &received.join_state, fresh);
-    keys::instance(&uid.to_string(), of.id())
+fn instance_key(uid: Uid, identity: &Identity) -> String {
+    keys::instance(&uid.to_string(), identity.id())
 }
 
 fn lock_of_identity(identity: &Identity) -> String {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use boundkey_lifecycle::{Confirm, ConfirmReason, Denial, Uid};
+use boundkey_lifecycle::{Confirm, ConfirmReason, Denial, EventCode, Uid};
 use boundkey_store::Batch;
 use ipnet::IpNet;
 use time::OffsetDateTime;
@@ -117,7 +117,7 @@ impl Joining<'_> {
         // Strangers may invent as many names as they like: those share one place.
         let token =
             if self.snapshot.token.is_some() { self.received.request.token.as_str() } else { UNKNOWN };
-        self.service.joins().refusals.count(token, self.context, denial.code.as_str(), self.now);
+        self.service.joins().refusals.count(token, self.context, denial.event.code.as_str(), self.now);
     }
 
     pub(super) fn count_confirm(&self, confirm: &Confirm) {
@@ -125,7 +125,7 @@ impl Joining<'_> {
         if confirm.reason == ConfirmReason::CloneSuspected && refusals.suspicious(self.snapshot.uid) {
             let token = self.received.request.token.as_str();
             tracing::warn!(correlation_id = %self.context.correlation, token, "clone suspected");
-            refusals.count(token, self.context, "clone_suspected", self.now);
+            refusals.count(token, self.context, EventCode::CloneSuspected.as_str(), self.now);
         }
     }
 }
@@ -146,10 +146,9 @@ pub async fn flush_refusals(service: &Service, now: OffsetDateTime) -> Result<us
             RequestContext { correlation: row.correlation.clone(), source: None, actor: "join".to_owned() };
         let mut events = Events::new(now, &context).seen_from(&place.network);
         events.push(Entry {
-            code: if place.code == "clone_suspected" { place.code } else { "join_denied" }.to_owned(),
+            code: place.code.to_owned(),
             token: (place.token != UNKNOWN).then(|| place.token.clone()),
             detail: format!("{} from {}: {}", place.code, place.network, counted(row.count)),
-            notes: vec![format!("cause={}", place.code)],
             count: row.count,
             ..Entry::default()
         });

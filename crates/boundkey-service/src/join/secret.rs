@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use boundkey_keys::{Purpose, Secret, hmac_sha256, sha256};
+use boundkey_keys::{Purpose, hmac_sha256, sha256};
 use boundkey_lifecycle::{Sealed, SecretEvidence};
 use boundkey_proto::Received;
 use boundkey_store::keys;
@@ -53,7 +53,7 @@ pub(super) async fn evidence(
     if !received.secret_matches(&key) {
         return Ok(SecretEvidence::Wrong);
     }
-    if snapshot.enrolment.secret.used || used_by_a_removed_token(service, name, snapshot, now).await? {
+    if snapshot.enrolment.secret.used || used_by_a_removed_token(service, &key, now).await? {
         return Ok(SecretEvidence::ProvenAlreadyUsed);
     }
     Ok(SecretEvidence::Proven)
@@ -106,25 +106,22 @@ fn secret_in_force<'a>(name: &'a str, snapshot: &'a Snapshot) -> Option<(Slot<'a
 /// A secret that registered a machine, and whose token was removed since, stays used.
 async fn used_by_a_removed_token(
     service: &Service,
-    name: &str,
-    snapshot: &Snapshot,
+    proof_key: &[u8; 32],
     now: OffsetDateTime,
 ) -> Result<bool, Refusal> {
-    let Some((slot, sealed)) = secret_in_force(name, snapshot) else { return Ok(false) };
-    let secret = service.open_secret(slot, sealed).map_err(Refusal::internal)?;
-    let key = keys::used_secret(&service.secret_fingerprint(&secret));
+    let key = keys::used_secret(&service.secret_fingerprint(proof_key));
     let found = service.store().get_many(&[&key], now).await?;
     Ok(found.first().is_some_and(Option::is_some))
 }
 
 impl Service {
-    /// By which `used-secret/FINGERPRINT` knows a secret that was used by a token since removed. Keyed, so that the
-    /// store alone does not let anybody guess secrets.
-    pub fn secret_fingerprint(&self, secret: &Secret) -> String {
+    /// By which `used-secret/FINGERPRINT` knows a secret that was used by a token since removed, from its proof key.
+    /// Keyed, so that the store alone does not let anybody guess secrets.
+    pub fn secret_fingerprint(&self, proof_key: &[u8]) -> String {
         let master = self.master();
         let key = master
             .derive(Purpose::SecretFingerprint, master.current())
             .expect("the current epoch of a keyring is never retired");
-        hex(&hmac_sha256(key.as_bytes(), secret.expose().as_bytes()))
+        hex(&hmac_sha256(key.as_bytes(), proof_key))
     }
 }
