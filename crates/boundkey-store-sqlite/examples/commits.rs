@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p boundkey-store-sqlite --example commits [DIRECTORY]`
 
+#![expect(clippy::print_stdout, reason = "to print is what it is for")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
