@@ -1,0 +1,12 @@
+//! The lifecycle as a whole, through its public face: a server that keeps what `decide()` says, clients that keep
+//! their state as the agent does, thieves, late messages, restored backups and clocks that step.
+
+mod absurd;
+mod enumeration;
+mod properties;
+mod rules;
+mod scene;
+mod stored;
+mod traps;
+mod verbs;
+mod views;
