@@ -1,5 +1,7 @@
 //! Places that do not hold a store: read-only, full, somebody else's.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -4,6 +4,8 @@
 //! Wants `fiu-run` (Debian: fiu-utils): `cargo test -p boundkey-store-sqlite --test faults -- --ignored`.
 //! The test binary starts itself again under it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -2,6 +2,8 @@
 //!
 //! The test binary starts itself again as the process that is killed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
