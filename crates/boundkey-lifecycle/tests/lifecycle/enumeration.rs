@@ -313,13 +313,13 @@ fn what_must_hold_for_every_combination_holds() {
                 }
             }
             Verdict::Deny(d) => {
-                if d.lock.is_some() {
+                if let Some(lock) = &d.lock {
                     assert!(row.live && row.mode != RecoveryMode::Insecure, "{row:?}");
                     assert!(matches!(row.kind, Kind::Numbered | Kind::Adopted), "{row:?}");
                     let registrant =
                         row.shown == Shown::Nothing && matches!(row.prove, Prove::Old | Prove::BoundAsNew);
                     assert!(row.proves_bound() || named || registrant, "{row:?}");
-                    let position = &d.lock.as_ref().unwrap().position;
+                    let position = &lock.position;
                     assert_eq!((position.generation, position.sequence), (1, 3));
                     assert!(!row.granted || !row.proves_bound(), "a grant stands above the lock: {row:?}");
                 }
