@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -43,6 +44,22 @@ pub async fn serve(
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
+    let routes = service.public_router();
+    serve_router(service, routes, listeners, shutdown).await
+}
+
+/// As [`serve`], with these routes on the TLS port: for an application that has routes of its own beside those of
+/// [`Service::public_router`]. Handlers find the peer's address in the request's extensions as
+/// [`PeerAddress`](crate::PeerAddress).
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_router(
+    service: Service,
+    routes: Router,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), TlsError> {
     let acceptor = TlsAcceptor::from(listeners.certificate.server_config()?);
     let limits = service.config().limits;
     let graceful = GracefulShutdown::new();
@@ -50,7 +67,7 @@ pub async fn serve(
     let machines = connections::tls(
         listeners.tls,
         acceptor,
-        service.public_router(),
+        routes,
         limits,
         &graceful,
         service.stopping(),
