@@ -64,14 +64,7 @@ pub async fn serve_router(
     let limits = service.config().limits;
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
-    let machines = connections::tls(
-        listeners.tls,
-        acceptor,
-        routes,
-        limits,
-        &graceful,
-        service.stopping(),
-    );
+    let machines = connections::tls(listeners.tls, acceptor, routes, limits, &graceful, service.stopping());
     let administration = async {
         if let Some(listener) = listeners.admin {
             connections::admin(listener, service.admin_router(), limits, &graceful, service.stopping()).await;
