@@ -19,6 +19,8 @@ mod sealing;
 pub mod serve;
 mod service;
 mod stretch;
+#[cfg(test)]
+mod tests;
 
 pub use audit::{Entry, Events};
 pub use authorities::{Authorities, CA_KINDS, ca_kind_text};

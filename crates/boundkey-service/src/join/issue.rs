@@ -103,14 +103,15 @@ impl Planned {
     /// Hosts renew at 40 to 60 % of the lifetime, spread by identity and sequence; bots at a third.
     pub(super) fn renew_in(&self, now: OffsetDateTime) -> Duration {
         let lifetime = (self.expires_at - self.issued_at).max(time::Duration::ZERO);
-        let share = if self.is_bot() {
-            1.0 / 3.0
+        let due = if self.is_bot() {
+            self.issued_at + lifetime / 3
         } else {
             let hash =
                 sha256(&[b"boundkey renew in", self.identity.id().as_bytes(), &self.sequence.to_be_bytes()]);
-            0.4 + 0.2 * f64::from(u16::from_be_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
+            let spread = i32::from(u16::from_be_bytes([hash[0], hash[1]]));
+            let whole = i32::from(u16::MAX);
+            self.issued_at + lifetime * (2 * whole + spread) / (5 * whole)
         };
-        let due = self.issued_at + lifetime * share;
         Duration::try_from(due - now).unwrap_or_default().max(Duration::from_secs(1))
     }
 

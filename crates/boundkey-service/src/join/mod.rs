@@ -57,6 +57,11 @@ impl Joins {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn occupy(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.permits.try_acquire().expect("a free place")
+    }
+
     /// Waits, unless too many wait already.
     pub(crate) async fn hold(&self, time: Duration) {
         if let Ok(_permit) = self.held.try_acquire() {
