@@ -7,13 +7,25 @@ use anyhow::{Result, bail};
 use crate::process::{find, run};
 
 /// (program, package): present means the program is found.
-const NEEDED: &[(&str, &str)] =
-    &[("openssl", "openssl"), ("ssh-keygen", "openssh-client"), ("sshd", "openssh-server")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("openssl", "openssl"), ("ssh-keygen", "openssh-client"), ("sshd", "openssh-server"), ("curl", "curl")];
+
+/// The check of the protocol's vectors in another language: the system's Python with this package.
+const PYTHON_PACKAGE: &str = "python3-cryptography";
+
+fn missing() -> Vec<&'static str> {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    let imports = Command::new("/usr/bin/python3").args(["-c", "import cryptography"]).output();
+    if !imports.is_ok_and(|output| output.status.success()) {
+        missing.push(PYTHON_PACKAGE);
+    }
+    missing
+}
 
 /// Installs what is missing when run as root; otherwise names it.
 pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }

@@ -216,7 +216,14 @@ impl View<'_> {
                 LockOrigin::Automatic(at) => format!("set by itself at sequence {}", at.sequence),
             };
             let reason = lock.message.as_ref().map(|m| format!(": {m}")).unwrap_or_default();
-            out.push(format!("lock `{}` stands, {origin}{reason}", lock.id));
+            let name = &token.name;
+            let remedy = match &lock.origin {
+                LockOrigin::ByHand => format!("`boundkeyctl rm lock/{}` lifts it", lock.id),
+                LockOrigin::Automatic(_) => format!(
+                    "`boundkeyctl bound-keypair resync {name}` takes the honest machine back; after a theft use `reset`"
+                ),
+            };
+            out.push(format!("lock `{}` stands, {origin}{reason}; {remedy}", lock.id));
         }
         if !e.is_bound() {
             out.push("no key is bound yet".to_owned());
