@@ -240,7 +240,7 @@ The README walks through the same steps one by one."
 }
 
 /// `ready: https://ADDRESS cluster NAME ca pin PIN`
-fn parse_ready(line: &str) -> Option<(String, String)> {
+pub(crate) fn parse_ready(line: &str) -> Option<(String, String)> {
     let rest = line.strip_prefix("ready: https://")?;
     let (address, rest) = rest.split_once(' ')?;
     let pin = rest.split_whitespace().find(|word| word.starts_with("sha256:"))?;
