@@ -96,10 +96,10 @@ fn enrolment(
     let (input, evidence) = (case.input, case.input.evidence);
     let was_shared = case.base.shared;
     let own = case.instance().map(|record| record.issued.clone());
-    let subject = case.subject.clone();
+    let (subject, initial, mode, uid) = (case.subject.clone(), case.initial, case.mode, case.uid);
     let mut next = case.base.into_owned();
 
-    let id = StateId::derive(case.uid, next.generation, next.last_state_id, evidence.attempt);
+    let id = StateId::derive(uid, next.generation, next.last_state_id, evidence.attempt);
     next.sequence = next.sequence.saturating_add(1);
     next.last_state_id = Some(id);
     next.trail.push(id);
@@ -117,12 +117,15 @@ fn enrolment(
     if way == Way::Register {
         next.secret.used = true;
         next.secret.generated = None;
-        next.registration_attempt =
-            Some(Enrolment::registration_hash(evidence.attempt, key.key.thumbprint()));
+        // Of the key that registered, not of one that it was rotated to at once: whoever holds a copy of the attempt
+        // proves that one, and the owner can only be told from a stranger by it.
+        let by = initial.or(evidence.proven.current.as_ref().map(boundkey_keys::ProvenKey::public_key));
+        let by = by.unwrap_or(key.key).thumbprint();
+        next.registration_attempt = Some(Enrolment::registration_hash(evidence.attempt, by));
     }
 
     next.shared = match way {
-        Way::Register => case.mode == RecoveryMode::Insecure,
+        Way::Register => mode == RecoveryMode::Insecure,
         Way::EnterShared => true,
         _ => false,
     };

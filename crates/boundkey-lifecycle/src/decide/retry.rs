@@ -7,7 +7,11 @@ use super::case::Case;
 use super::eligible;
 use crate::{Enrolment, Hash32, LastAttempt, Retry, RetryCertificates, StateClaims, Verdict};
 
+/// Only for who proves the key that the join bound: a thief who used a copied attempt with a key of his own would
+/// otherwise have the owner told, for ever, of a key that he does not hold, and no lock would ever fall. His request
+/// goes on to rule 6, where it is what it is: a state that somebody else went on from.
 pub(super) fn answer(case: &Case<'_>, names: &RequestedNames) -> Option<Verdict> {
+    case.bound?;
     let attempt = Enrolment::attempt_hash(case.input.evidence.attempt);
     if let Some(last) = case.base.last_attempt.as_ref().filter(|last| repeats(case, last, attempt)) {
         let until = case.base.certificates_expire_at.filter(|_| !case.base.certificates_revoked);

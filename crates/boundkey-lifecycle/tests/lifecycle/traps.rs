@@ -39,6 +39,36 @@ fn a_thief_who_rotates_cannot_own_the_lineage_unseen() {
     assert_eq!(thief.join(&mut server), Outcome::Denied(Code::Locked));
 }
 
+/// Fails if 4 answers whoever repeats an attempt: a thief uses the copied attempt with a key of his own, and the owner
+/// would be told of that key, which he does not hold, again and again, and no lock would ever fall.
+#[test]
+fn a_thief_who_rotates_within_the_copied_attempt_is_found_out() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    client.begin();
+    let mut thief = client.copied(50_000);
+    thief.make_key(thumb(thief.key));
+    assert_eq!(thief.complete(&mut server, &mut Vec::new()), RENEWED);
+    assert_eq!(client.join(&mut server), CLONE);
+    assert!(server.is_locked());
+}
+
+/// The same at registration. Fails if `registration_attempt` is of the key that was bound, not of the one that
+/// registered.
+#[test]
+fn a_thief_who_rotates_within_the_copied_registration_is_found_out() {
+    for preregistered in [false, true] {
+        let mut server =
+            if preregistered { Server::preregistered(10_000) } else { Server::host(Standard, 1) };
+        let mut client = Client::new(10_000, &server);
+        client.begin();
+        let mut thief = client.copied(50_000);
+        thief.make_key(thumb(thief.key));
+        assert_eq!(thief.complete(&mut server, &mut Vec::new()), REGISTERED);
+        assert_eq!(client.join(&mut server), CLONE, "preregistered: {preregistered}");
+        assert!(server.is_locked());
+    }
+}
+
 /// Fails without 2(a) "as new key": only the new key is bound by then, and the retry proves it as new.
 #[test]
 fn the_lost_answer_of_a_rotation_is_given_again() {
