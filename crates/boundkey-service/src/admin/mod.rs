@@ -19,7 +19,6 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, State};
-use axum::routing::{get, post};
 use boundkey_api::{Applied, ApplyAnswer, ApplyRequest};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::Range;
@@ -28,6 +27,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::http::Routes;
 use crate::{Refusal, RequestContext, Service};
 use plan::carry_out;
 
@@ -39,21 +39,31 @@ const PAGE_MAX: usize = 5000;
 
 /// The routes of administration, without layers: the caller has put a `RequestContext` into every request.
 pub fn router(service: &Service) -> Router {
-    Router::new()
-        .route("/v1/apply", post(apply_all))
-        .route("/v1/tokens", get(tokens::all))
-        .route("/v1/tokens/{name}", get(tokens::one).put(tokens::put).delete(tokens::remove))
-        .route("/v1/tokens/{name}/explain", post(verbs::explain))
-        .route("/v1/tokens/{name}/{verb}", post(verbs::verb))
-        .route("/v1/bots", get(bots::all))
-        .route("/v1/bots/{name}", get(bots::one).put(bots::put).delete(bots::remove))
-        .route("/v1/locks", get(locks::all).post(locks::set))
-        .route("/v1/locks/{id}", get(locks::one).delete(locks::remove))
-        .route("/v1/nodes", get(nodes::all))
-        .route("/v1/events", get(events::all))
-        .route("/v1/status", get(status::status))
-        .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY))
-        .with_state(service.clone())
+    let router = routes().into_router();
+    router.layer(DefaultBodyLimit::max(MAX_ADMIN_BODY)).with_state(service.clone())
+}
+
+/// Described in `openapi.json`, as all routes.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .post("/v1/apply", apply_all)
+        .get("/v1/tokens", tokens::all)
+        .get("/v1/tokens/{name}", tokens::one)
+        .put("/v1/tokens/{name}", tokens::put)
+        .delete("/v1/tokens/{name}", tokens::remove)
+        .post("/v1/tokens/{name}/explain", verbs::explain)
+        .post("/v1/tokens/{name}/{verb}", verbs::verb)
+        .get("/v1/bots", bots::all)
+        .get("/v1/bots/{name}", bots::one)
+        .put("/v1/bots/{name}", bots::put)
+        .delete("/v1/bots/{name}", bots::remove)
+        .get("/v1/locks", locks::all)
+        .post("/v1/locks", locks::set)
+        .get("/v1/locks/{id}", locks::one)
+        .delete("/v1/locks/{id}", locks::remove)
+        .get("/v1/nodes", nodes::all)
+        .get("/v1/events", events::all)
+        .get("/v1/status", status::status)
 }
 
 /// Applies resources, all or nothing, as `POST /v1/apply` does: for `start --apply FILE` and embedders.

@@ -3,39 +3,46 @@
 mod answer;
 mod context;
 mod join;
+mod openapi;
 mod public;
+mod routes;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 
 use crate::Service;
 pub use context::PeerAddress;
+pub(crate) use routes::Routes;
 
 /// The largest body that a public route takes.
 const PUBLIC_BODY: usize = boundkey_proto::MAX_BODY;
 
 pub(crate) fn public_router(service: &Service) -> Router {
-    context::layered(public_routes(service), service, "public")
+    context::layered(limited(service), service, "public")
 }
 
 pub(crate) fn admin_router(service: &Service) -> Router {
-    context::layered(public_routes(service).merge(crate::admin::router(service)), service, "admin:socket")
+    context::layered(limited(service).merge(crate::admin::router(service)), service, "admin:socket")
 }
 
-fn public_routes(service: &Service) -> Router {
-    Router::new()
-        .route("/v1/join/begin", post(join::begin))
-        .route("/v1/join/complete", post(join::complete))
-        .route("/v1/webapi/find", get(public::find))
-        .route("/v1/ca", get(public::bundle))
-        .route("/v1/ca/{kind}", get(public::authority))
-        .route("/v1/crl", get(public::all_crls))
-        .route("/v1/crl/{kind}", get(public::crl))
-        .route("/v1/krl", get(public::krl))
-        .route("/healthz", get(public::health))
-        .route("/readyz", get(public::ready))
-        .route("/scripts/install.sh", get(public::install_script))
-        .layer(DefaultBodyLimit::max(PUBLIC_BODY))
-        .with_state(service.clone())
+fn limited(service: &Service) -> Router {
+    let router = public_routes().into_router();
+    router.layer(DefaultBodyLimit::max(PUBLIC_BODY)).with_state(service.clone())
+}
+
+/// What strangers may ask. Described in `openapi.json`, as all routes.
+fn public_routes() -> Routes {
+    Routes::new()
+        .post("/v1/join/begin", join::begin)
+        .post("/v1/join/complete", join::complete)
+        .get("/v1/webapi/find", public::find)
+        .get("/v1/ca", public::bundle)
+        .get("/v1/ca/{kind}", public::authority)
+        .get("/v1/crl", public::all_crls)
+        .get("/v1/crl/{kind}", public::crl)
+        .get("/v1/krl", public::krl)
+        .get("/v1/openapi.json", openapi::document)
+        .get("/healthz", public::health)
+        .get("/readyz", public::ready)
+        .get("/scripts/install.sh", public::install_script)
 }
