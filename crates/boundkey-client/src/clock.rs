@@ -56,3 +56,9 @@ impl Entropy for SystemEntropy {
         self.random.fill(out).expect("the kernel's random source does not fail once the machine is up");
     }
 }
+
+/// A time as people and logs read it: RFC 3339, whole seconds.
+pub fn show_time(time: OffsetDateTime) -> String {
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole.format(&time::format_description::well_known::Rfc3339).unwrap_or_else(|_| whole.to_string())
+}

@@ -35,7 +35,7 @@ use boundkey_proto::{
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, show_time};
 use crate::config::Credential;
 use crate::machine::check_machine;
 use crate::transport::{Reply, Transport};
@@ -58,6 +58,37 @@ pub struct Joined {
     pub server_time: OffsetDateTime,
     /// Our clock.
     pub local_time: OffsetDateTime,
+}
+
+/// Clocks further apart than this are worth a warning.
+const SKEW: time::Duration = time::Duration::seconds(60);
+
+impl Joined {
+    /// Says what was obtained, and whether the clocks are far apart.
+    pub fn log(&self) {
+        let Some(identity) = &self.state.identity else { return };
+        let kind = match self.kind {
+            JoinKindName::Registered => "registered",
+            JoinKindName::Renewed => "renewed",
+            JoinKindName::Recovered => "recovered",
+            JoinKindName::Retried => "retried",
+        };
+        tracing::info!(
+            kind,
+            id = identity.id,
+            rotated = self.rotated,
+            expires_at = show_time(identity.not_after),
+            renew_in_seconds = self.renew_in.as_secs(),
+            "joined"
+        );
+        if (self.local_time - self.server_time).abs() > SKEW {
+            tracing::warn!(
+                local = show_time(self.local_time),
+                server = show_time(self.server_time),
+                "this machine's clock and the server's are far apart: certificates may look expired or not yet valid here"
+            );
+        }
+    }
 }
 
 /// One join procedure: the state, the way to the server, and what to ask for.

@@ -17,7 +17,7 @@ mod trust;
 pub use backoff::{Backoff, FINAL_PAUSE, LONGEST_RETRY_AFTER, Setback};
 /// The one way in which durations are read and YAML is printed, for programs that do not read documents themselves.
 pub use boundkey_document::{parse_duration, to_yaml};
-pub use clock::{Clock, SystemClock, SystemEntropy};
+pub use clock::{Clock, SystemClock, SystemEntropy, show_time};
 pub use machine::{OtherMachine, check_machine, machine_facts, machine_hash};
 pub use running::{SignalError, ask_to_renew, lock_holder};
 pub use schedule::{Deadline, wait_after_restart};

@@ -2,6 +2,8 @@
 
 mod address;
 mod https;
+#[cfg(test)]
+mod tests;
 
 pub use address::{AddressError, ServerAddress};
 pub use https::{HttpsTransport, Timeouts};

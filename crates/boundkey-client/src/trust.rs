@@ -12,6 +12,8 @@
 //! bundle's CAs, and nothing that is sent to it lets it join (the registration secret is never sent at all).
 
 mod pin;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use pin::{Pin, PinError};
@@ -27,7 +29,10 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
 use webpki::{EndEntityCert, KeyUsage};
+
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::clock::show_time;
 
 /// What the common name of a cluster's own tls CA ends in; the cluster's name stands before it.
 const TLS_CA_SUFFIX: &str = " tls CA";
@@ -105,8 +110,9 @@ pub enum TrustError {
     },
     /// A certificate of the chain is not valid at this time.
     #[error(
-        "the server's certificate is valid from {not_before} until {not_after}, and this machine's clock says {now}{}. \
-         Set the clock of whichever is wrong; the agent tries again by itself", server_says(.server_date))]
+        "the server's certificate is valid from {} until {}, and this machine's clock says {}{}. \
+         Set the clock of whichever is wrong; the agent tries again by itself",
+        show_time(*.not_before), show_time(*.not_after), show_time(*.now), server_says(.server_date))]
     Dates {
         /// Start of the certificate's life.
         not_before: OffsetDateTime,

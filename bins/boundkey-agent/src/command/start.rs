@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use boundkey_client::agent::{Agent, Command, Event};
 use boundkey_client::config::{AgentConfig, Environment};
-use boundkey_client::join::Joined;
 use boundkey_client::{SystemClock, SystemEntropy};
 use clap::Args;
 use sd_notify::NotifyState;
@@ -59,15 +58,7 @@ fn load(options: &Options) -> anyhow::Result<AgentConfig> {
 }
 
 async fn once(agent: &mut Agent, timeout: Duration) -> anyhow::Result<()> {
-    let joined: Joined = agent.join_within(timeout).await?;
-    let identity = joined.state.identity.as_ref();
-    tracing::info!(
-        kind = ?joined.kind,
-        id = identity.map(|i| i.id.as_str()),
-        rotated = joined.rotated,
-        expires_at = identity.map(|i| i.not_after.to_string()),
-        "joined"
-    );
+    agent.join_within(timeout).await?.log();
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use boundkey_client::{Clock as _, Status, SystemClock};
+use boundkey_client::{Clock as _, Status, SystemClock, show_time};
 use clap::Args;
 use time::OffsetDateTime;
 
@@ -55,7 +55,7 @@ fn text(status: &Status, now: OffsetDateTime) -> String {
     ];
     for (name, time) in times {
         if let Some(time) = time {
-            line(name, &format!("{} ({})", whole_seconds(time), distance(time - now)));
+            line(name, &format!("{} ({})", show_time(time), distance(time - now)));
         }
     }
     for output in &status.outputs {
@@ -63,12 +63,6 @@ fn text(status: &Status, now: OffsetDateTime) -> String {
         line("output", &format!("{} {}: {how}", output.kind, output.path.display()));
     }
     text
-}
-
-fn whole_seconds(time: OffsetDateTime) -> String {
-    let format = time::format_description::well_known::Rfc3339;
-    let time = time.replace_nanosecond(0).unwrap_or(time);
-    time.format(&format).unwrap_or_else(|_| time.to_string())
 }
 
 fn distance(span: time::Duration) -> String {

@@ -4,12 +4,10 @@ use tokio::sync::mpsc;
 
 use super::{Agent, AgentError, report};
 use crate::backoff::{Backoff, Setback};
+use crate::clock::show_time;
 use crate::config::AgentConfig;
-use crate::join::{JoinPlan, Joined, Remedy};
+use crate::join::{JoinPlan, Remedy};
 use crate::schedule::{Deadline, wait_after_restart};
-
-/// Clocks further apart than this are worth a warning.
-const SKEW: time::Duration = time::Duration::seconds(60);
 
 /// What a running agent may be told.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl Agent {
                 outcome = self.join_once() => match outcome {
                     Ok(joined) => {
                         backoff.reset();
-                        self.log_joined(&joined);
+                        joined.log();
                         joined.renew_in
                     }
                     Err(error) => self.after_failure(error, &mut backoff, &mut say)?,
@@ -158,30 +156,10 @@ impl Agent {
         Ok(wait)
     }
 
-    fn log_joined(&self, joined: &Joined) {
-        let Some(identity) = &joined.state.identity else { return };
-        tracing::info!(
-            kind = ?joined.kind,
-            id = identity.id,
-            rotated = joined.rotated,
-            expires_at = %identity.not_after,
-            renew_in = ?joined.renew_in,
-            "joined"
-        );
-        let skew = joined.local_time - joined.server_time;
-        if skew.abs() > SKEW {
-            tracing::warn!(
-                local = %joined.local_time,
-                server = %joined.server_time,
-                "this machine's clock and the server's are far apart: certificates may look expired or not yet valid here"
-            );
-        }
-    }
-
     fn plan_next(&mut self, deadline: Deadline) -> String {
         let at = self.clock.now() + deadline.remaining(self.clock.since_boot());
-        let at = at.replace_nanosecond(0).unwrap_or(at);
-        self.notes.next_try_at = Some(at);
+        self.notes.next_try_at = Some(at.replace_nanosecond(0).unwrap_or(at));
+        let at = show_time(at);
         self.write_notes();
         match self.keystore.load() {
             Ok(state) => match (&state.last_error, &state.identity) {

@@ -69,6 +69,8 @@ enum Word {
 const WORDS: [(&str, Word); 3] =
     [("tls", Word::Tls), ("openssh_host", Word::Host), ("openssh_user", Word::User)];
 
+const DIRECTORY: &str = "the absolute path of a directory";
+
 pub(super) fn read(top: &mut Fields<'_>, data_dir: &Path, bot: bool) -> Vec<OutputConfig> {
     let mut outputs: Vec<OutputConfig> = Vec::new();
     for item in top.list("outputs").unwrap_or_default() {
@@ -92,13 +94,10 @@ pub(super) fn read(top: &mut Fields<'_>, data_dir: &Path, bot: bool) -> Vec<Outp
 fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
     let word = fields.word("type", &WORDS);
     fields.missing("type", "tls, openssh_host or openssh_user");
-    let path = fields.text("path").map(PathBuf::from);
-    fields.missing("path", "the absolute path of a directory");
-    if let Some(path) = &path
-        && (!path.is_absolute() || path.file_name().is_none())
-    {
-        fields.fault("path", format!("`{}`", path.display()), "the absolute path of a directory");
-    }
+    let path = fields.parsed("path", DIRECTORY, |text| {
+        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && path.file_name().is_some()).ok_or(())
+    });
+    fields.missing("path", DIRECTORY);
     let owner = fields.text("owner").map(ToOwned::to_owned);
     let group = fields.text("group").map(ToOwned::to_owned);
     let mode = fields.item("mode").and_then(|item| read_mode(&item)).unwrap_or(0o600);

@@ -1,1 +1,371 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use boundkey_keys::Secret;
+
+use super::*;
+
+/// The guide's file, as it stands.
+const GUIDE: &str = "\
+# /etc/teleport.yaml
+version: v3
+teleport:
+  join_params:
+    token_name: example-token
+    method: bound_keypair
+    bound_keypair:
+      registration_secret_value: <secret value here>
+
+      # Alternatively, specify a path to a file containing the registration
+      # secret.
+      # registration_secret_path: /path/to/secret
+  proxy_server: teleport.example.com:443
+ssh_service:
+  enabled: true
+auth_service:
+  enabled: false
+proxy_service:
+  enabled: false
+";
+
+fn parse(text: &str) -> Result<AgentConfig, ConfigError> {
+    AgentConfig::parse(text.as_bytes(), "agent.yaml", Environment::default())
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.to_string().lines().map(ToOwned::to_owned).collect(),
+    }
+}
+
+/// A good configuration with these lines after it.
+fn with(lines: &str) -> String {
+    format!("agent:\n  join_params: {{token_name: t}}\n  server: s:1\n{lines}")
+}
+
+#[test]
+fn the_guides_file_works_as_it_stands() {
+    let config = parse(GUIDE).unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/boundkey"));
+    assert_eq!(config.token.as_str(), "example-token");
+    assert_eq!(config.server.to_string(), "teleport.example.com:443");
+    assert_eq!(config.trust, TrustConfig::System);
+    assert_eq!(config.roles.iter().map(|r| r.to_string()).collect::<Vec<_>>(), ["Node"]);
+    let Credential::Secret(SecretSource::Given(secret)) = &config.credential else { panic!("a secret") };
+    assert_eq!(secret.expose(), "<secret value here>");
+}
+
+#[test]
+fn everything_can_be_set() {
+    let pin = format!("sha256:{}", "ab".repeat(32));
+    let config = parse(&format!(
+        "version: v3
+agent:
+  data_dir: /data
+  join_params:
+    token_name: t
+    method: bound_keypair
+    bound_keypair: {{static_key_path: /key}}
+  auth_server: https://[::1]:3443
+  ca_pins: [\"{pin}\"]
+ssh_service: {{enabled: \"yes\"}}
+app_service: {{enabled: true}}
+db_service: {{enabled: true}}
+kubernetes_service: {{enabled: true}}
+windows_desktop_service: {{enabled: true}}
+certificates: {{dns_names: [a.example], ip_addresses: [\"10.0.0.1\"], principals: [a], ttl: 2h}}
+outputs:
+- {{type: tls, path: /out/tls, owner: www, group: \"33\", mode: \"0640\", reload: \"true\", reuse_key: true}}
+- {{type: openssh_host, path: /out/ssh, host_key: /etc/ssh/key}}
+"
+    ))
+    .unwrap();
+    assert_eq!(config.server.to_string(), "[::1]:3443");
+    assert_eq!(config.trust, TrustConfig::Pins(vec![pin.parse().unwrap()]));
+    let roles: Vec<_> = config.roles.iter().map(|r| r.to_string()).collect();
+    assert_eq!(roles, ["Node", "App", "Kube", "Db", "WindowsDesktop"]);
+    assert_eq!(config.names.dns_names, ["a.example"]);
+    assert_eq!(config.ttl, Some(Duration::from_secs(7200)));
+    assert_eq!(
+        config.outputs[0],
+        OutputConfig {
+            kind: OutputKind::Tls { reuse_key: true },
+            path: "/out/tls".into(),
+            access: FileAccess { owner: Some("www".to_owned()), group: Some("33".to_owned()), mode: 0o640 },
+            reload: Some("true".to_owned()),
+        }
+    );
+    let host_key = Some(PathBuf::from("/etc/ssh/key"));
+    assert_eq!(config.outputs[1].kind, OutputKind::OpensshHost { host_key });
+}
+
+#[test]
+fn no_service_means_a_bot() {
+    let config = parse(&with("outputs: [{type: openssh_user, path: /home/ci/.ssh/boundkey}]\n")).unwrap();
+    assert!(config.roles.is_bot());
+    assert!(matches!(config.credential, Credential::StoredKey));
+}
+
+#[test]
+fn every_fault_is_named_with_its_place_and_what_is_allowed() {
+    let table: &[(&str, &[&str])] = &[
+        (
+            "{}\n",
+            &[
+                "agent.yaml:1:1: agent.join_params.token_name: found nothing; allowed: the name of a token: a letter or digit, \
+             then up to 252 letters, digits, dots, underscores or dashes",
+                "agent.yaml:1:1: agent.proxy_server: found nothing; allowed: HOST:PORT, for example server.example.com:443",
+            ],
+        ),
+        (
+            "version: v2\nagent:\n  join_params:\n    token_nam: t\n    method: token\n  server: s:1\n",
+            &[
+                "agent.yaml:1:10: version: found `v2`; allowed: v3",
+                "agent.yaml:3:3: agent.join_params.token_name: found nothing; allowed: the name of a token: a letter or digit, \
+             then up to 252 letters, digits, dots, underscores or dashes",
+                "agent.yaml:4:5: agent.join_params.token_nam: found an unknown field; allowed: token_name, method, \
+             bound_keypair (did you mean `token_name`?)",
+                "agent.yaml:5:13: agent.join_params.method: found `token`; allowed: bound_keypair",
+            ],
+        ),
+        (
+            "agent:\n  join_params: {token_name: t}\n  server: s:1\n  proxy_server: p:1\nteleport: {}\n",
+            &[
+                "agent.yaml:3:3: agent.server: found a second name of `proxy_server`, which is set too; allowed: one of the two",
+                "agent.yaml:5:1: teleport: found a second name of `agent`, which is set too; allowed: one of the two",
+            ],
+        ),
+        (
+            "agent:\n  join_params: {token_name: -t}\n  server: s:x\n",
+            &[
+                "agent.yaml:2:29: agent.join_params.token_name: found `-t`; allowed: the name of a token: a letter or digit, \
+             then up to 252 letters, digits, dots, underscores or dashes",
+                "agent.yaml:3:11: agent.server: found `s:x`; allowed: HOST:PORT, for example server.example.com:443",
+            ],
+        ),
+        (
+            "agent:\n  join_params:\n    token_name: t\n    bound_keypair:\n      registration_secret_value: hush\n      \
+          registration_secret_path: /a\n      static_key_path: /b\n  server: s:1\n",
+            &[
+                "agent.yaml:6:33: agent.join_params.bound_keypair.registration_secret_path: found a second source beside \
+             registration_secret_value; allowed: one of registration_secret_value, registration_secret_path, \
+             static_key_path, BOUNDKEY_REGISTRATION_SECRET and BOUNDKEY_STATIC_KEY",
+                "agent.yaml:7:24: agent.join_params.bound_keypair.static_key_path: found a second source beside \
+             registration_secret_value; allowed: one of registration_secret_value, registration_secret_path, \
+             static_key_path, BOUNDKEY_REGISTRATION_SECRET and BOUNDKEY_STATIC_KEY",
+            ],
+        ),
+        (
+            "agent:\n  join_params: {token_name: t, bound_keypair: {registration_secret_value: 12345}}\n  server: s:1\n",
+            &[
+                "agent.yaml:2:75: agent.join_params.bound_keypair.registration_secret_value: found a number (not shown); \
+             allowed: text (put it in quotes)",
+            ],
+        ),
+        (
+            "agent:\n  join_params: {token_name: t}\n  server: s:1\n  ca_pins: [\"sha256:00\"]\n  ca_file: /ca\n",
+            &[
+                "agent.yaml:4:13: agent.ca_pins[0]: found `sha256:00`; allowed: `sha256:` and 64 hexadecimal digits, as the \
+             server prints it",
+                "agent.yaml:5:12: agent.ca_file: found a second way to know the server beside ca_pins; allowed: one of the two",
+            ],
+        ),
+    ];
+    let wrong: Vec<_> =
+        table.iter().map(|(text, expected)| (faults(text), expected)).filter(|(f, e)| f != *e).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_fault_below_the_agent_is_named_too() {
+    let table: &[(&str, &str)] = &[
+        (
+            "auth_service: {enabled: true}\n",
+            "agent.yaml:4:25: auth_service.enabled: found true; allowed: false: this is an agent, the cluster's server is `boundkey-server`",
+        ),
+        (
+            "ssh_service: {enabled: maybe}\n",
+            "agent.yaml:4:24: ssh_service.enabled: found `maybe`; allowed: true or false",
+        ),
+        (
+            "ssh_service: {labels: {}}\n",
+            "agent.yaml:4:15: ssh_service.labels: found an unknown field; allowed: enabled",
+        ),
+        (
+            "ssh_servce: {enabled: true}\n",
+            "agent.yaml:4:1: ssh_servce: found an unknown field; allowed: version, agent, teleport, ssh_service, proxy_service, app_service, kubernetes_service, db_service, windows_desktop_service, auth_service, certificates, outputs (did you mean `ssh_service`?)",
+        ),
+        (
+            "certificates: {dns_names: [\"*.example\"]}\n",
+            "agent.yaml:4:28: certificates.dns_names[0]: found `*.example`; allowed: a DNS name without wildcard",
+        ),
+        (
+            "certificates: {ip_addresses: [10.0.0.0/8]}\n",
+            "agent.yaml:4:31: certificates.ip_addresses[0]: found `10.0.0.0/8`; allowed: an IP address",
+        ),
+        (
+            "certificates: {principals: [\"a,b\"]}\n",
+            "agent.yaml:4:29: certificates.principals[0]: found `a,b`; allowed: a name without blanks, commas and wildcards",
+        ),
+        (
+            "certificates: {ttl: 10s}\n",
+            "agent.yaml:4:21: certificates.ttl: found `10s`; allowed: a duration such as 30s, 15m, 24h or 7d, from 1m to 366d",
+        ),
+        ("outputs: {}\n", "agent.yaml:4:10: outputs: found a mapping; allowed: a list"),
+        (
+            "outputs: [{path: /out}]\n",
+            "agent.yaml:4:11: outputs[0].type: found nothing; allowed: tls, openssh_host or openssh_user",
+        ),
+        (
+            "outputs: [{type: tls}]\n",
+            "agent.yaml:4:11: outputs[0].path: found nothing; allowed: the absolute path of a directory",
+        ),
+        (
+            "outputs: [{type: tsl, path: /out}]\n",
+            "agent.yaml:4:18: outputs[0].type: found `tsl`; allowed: tls, openssh_host or openssh_user (did you mean `tls`?)",
+        ),
+        (
+            "outputs: [{type: tls, path: out}]\n",
+            "agent.yaml:4:29: outputs[0].path: found `out`; allowed: the absolute path of a directory",
+        ),
+        (
+            "outputs: [{type: tls, path: /}]\n",
+            "agent.yaml:4:29: outputs[0].path: found `/`; allowed: the absolute path of a directory",
+        ),
+        (
+            "outputs: [{type: tls, path: /out, mode: 0644}]\n",
+            "agent.yaml:4:41: outputs[0].mode: found `0644`; allowed: \"0600\", \"0640\", \"0400\" or \"0440\" (in quotes; the files hold a private key)",
+        ),
+        (
+            "outputs: [{type: tls, path: /out, mode: 640}]\n",
+            "agent.yaml:4:41: outputs[0].mode: found the number 640; allowed: \"0600\", \"0640\", \"0400\" or \"0440\" (in quotes; the files hold a private key)",
+        ),
+        (
+            "outputs: [{type: openssh_user, path: /out, reuse_key: true}]\n",
+            "agent.yaml:4:44: outputs[0].reuse_key: found an unknown field; allowed: type, path, owner, group, mode, reload",
+        ),
+        (
+            "outputs: [{type: openssh_host, path: /out}]\n",
+            "agent.yaml:4:18: outputs[0].type: found `openssh_host` in a bot's configuration; allowed: tls or openssh_user (enable ssh_service for a host)",
+        ),
+        (
+            "ssh_service: {enabled: true}\noutputs: [{type: openssh_user, path: /out}]\n",
+            "agent.yaml:5:18: outputs[0].type: found `openssh_user` in a host's configuration; allowed: tls or openssh_host (a bot has no service enabled)",
+        ),
+        (
+            "outputs: [{type: tls, path: /out}, {type: tls, path: /out/in}]\n",
+            "agent.yaml:4:36: outputs[1]: found the path /out/in; allowed: a directory apart from the other outputs (/out)",
+        ),
+        (
+            "outputs: [{type: tls, path: /var/lib}]\n",
+            "agent.yaml:4:11: outputs[0]: found the path /var/lib; allowed: a directory apart from data_dir (/var/lib/boundkey)",
+        ),
+        (
+            "ssh_service: {enabled: true}\noutputs: [{type: openssh_host, path: /a}, {type: openssh_host, path: /b}]\n",
+            "agent.yaml:5:43: outputs[1]: found a second openssh_host output; allowed: one: a join certifies one host key",
+        ),
+    ];
+    let found = table.iter().map(|(lines, expected)| (faults(&with(lines)), vec![(*expected).to_owned()]));
+    let wrong: Vec<_> = found.filter(|(found, expected)| found != expected).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn syntax_errors_say_the_line() {
+    let cases = [
+        ("agent:\n\tserver: s\n", "agent.yaml: line 2"),
+        ("agent: {}\nagent: {}\n", "agent.yaml: line 2"),
+        ("", "agent.yaml: line 1"),
+        ("a: 1\n---\nb: 2\n", "agent.yaml: found 2 YAML documents; allowed: one"),
+    ];
+    for (text, start) in cases {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(start), "{error}");
+    }
+}
+
+fn in_environment(text: &str, secret: Option<&str>, key: Option<&str>) -> Result<AgentConfig, ConfigError> {
+    let variable = |text: Option<&str>| text.map(|text| Secret::new(text.to_owned()));
+    let environment = Environment { registration_secret: variable(secret), static_key: variable(key) };
+    AgentConfig::parse(text.as_bytes(), "agent.yaml", environment)
+}
+
+#[test]
+fn secrets_come_from_the_environment_too_and_never_from_two_places() {
+    let config = in_environment(&with(""), Some("hush"), None).unwrap();
+    assert!(matches!(config.credential, Credential::Secret(SecretSource::Given(_))));
+    let config = in_environment(&with(""), None, Some("a2V5\n")).unwrap();
+    let Credential::StaticKey(StaticKeySource::Given(bytes)) = &config.credential else { panic!("a key") };
+    assert_eq!(bytes.as_slice(), b"key");
+
+    let error = in_environment(&with(""), None, Some("%%%")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "BOUNDKEY_STATIC_KEY: found a value that is not base64 (not shown); allowed: base64 of the key file's bytes, as \
+         `base64 -w0 KEY_FILE` prints it"
+    );
+    let error = in_environment(GUIDE, Some("hush"), None).unwrap_err().to_string();
+    assert!(
+        error
+            .contains("registration_secret_value: found a second source beside BOUNDKEY_REGISTRATION_SECRET"),
+        "{error}"
+    );
+    let error = in_environment(&with(""), Some("hush"), Some("a2V5")).unwrap_err().to_string();
+    assert!(
+        error.contains("found both BOUNDKEY_REGISTRATION_SECRET and BOUNDKEY_STATIC_KEY in the environment"),
+        "{error}"
+    );
+    assert!(!error.contains("hush"), "secrets are never shown");
+}
+
+#[test]
+fn nothing_of_a_secret_is_shown_by_debug() {
+    let config = parse(GUIDE).unwrap();
+    assert!(!format!("{config:?}").contains("secret value"), "{config:?}");
+    let config = in_environment(&with(""), None, Some("a2V5")).unwrap();
+    assert!(format!("{config:?}").contains("StaticKey(Given(..))"), "{config:?}");
+}
+
+#[test]
+fn a_secret_file_holds_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    let source = SecretSource::File(file.clone());
+    let say = |source: &SecretSource| source.read().map(|s| s.expose().to_owned()).map_err(|e| e.to_string());
+    let shown = file.display();
+    assert_eq!(
+        say(&source),
+        Err(format!(
+            "cannot read `registration_secret_path` {shown}: No such file or directory (os error 2)"
+        ))
+    );
+    std::fs::write(&file, "hush\n").unwrap();
+    assert_eq!(say(&source), Ok("hush".to_owned()));
+    let bad = |content: &[u8]| {
+        std::fs::write(&file, content).unwrap();
+        say(&source).unwrap_err()
+    };
+    assert_eq!(
+        bad(b" \n"),
+        format!(
+            "`registration_secret_path` {shown} holds nothing; allowed: the registration secret on one line"
+        )
+    );
+    assert_eq!(
+        bad(b"a\nb\n"),
+        format!(
+            "`registration_secret_path` {shown} holds more than one line; allowed: the registration secret on one line"
+        )
+    );
+    assert_eq!(
+        bad(&[0xff, 0xfe]),
+        format!(
+            "`registration_secret_path` {shown} holds bytes that are no text; allowed: the registration secret on one line"
+        )
+    );
+    assert_eq!(
+        bad(&vec![b'a'; 70_000]),
+        format!("`registration_secret_path` {shown} holds more than 64 KiB; allowed: a secret or a key")
+    );
+}

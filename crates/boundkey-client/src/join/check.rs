@@ -122,10 +122,12 @@ fn check_bundle(
         let trusted: Vec<PublicKey> = tls_keys(&stored).into_iter().chain(pinned).collect();
         return Ok(signed.verify(&trusted)?);
     }
-    let Some(_) = channel else { return Err(BundleError::Untrusted.into()) };
+    let Some(channel) = channel else { return Err(BundleError::Untrusted.into()) };
     let own = tls_keys(&signed.peek()?);
     match root.filter(|root| own.contains(root)) {
         Some(root) => Ok(signed.verify(std::slice::from_ref(root))?),
+        // The connection ends in a cluster's own CA: then it is this CA that must have signed.
+        None if channel.cluster.is_some() => Err(BundleError::Untrusted.into()),
         None => Ok(signed.verify(&own)?),
     }
 }

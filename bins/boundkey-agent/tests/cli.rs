@@ -1,0 +1,296 @@
+//! The command line, as a user meets it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn agent(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_boundkey-agent"))
+        .args(args)
+        .env_remove("BOUNDKEY_REGISTRATION_SECRET")
+        .env_remove("BOUNDKEY_STATIC_KEY")
+        .env_remove("NOTIFY_SOCKET")
+        .output()
+        .expect("the agent runs")
+}
+
+/// Exit status, standard output, standard error.
+fn run(args: &[&str]) -> (i32, String, String) {
+    let output = agent(args);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is text");
+    (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are text")
+}
+
+fn config(dir: &Path, lines: &str) -> PathBuf {
+    let file = dir.join("agent.yaml");
+    let text = format!(
+        "agent:\n  data_dir: {}\n  join_params: {{token_name: t}}\n  server: 127.0.0.1:1\n{lines}",
+        dir.join("data").display()
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn every_command_has_help_with_status_0_and_wrong_usage_has_status_2() {
+    let commands: [&[&str]; 11] = [
+        &[],
+        &["start"],
+        &["status"],
+        &["keypair", "create"],
+        &["configure"],
+        &["renew"],
+        &["forget"],
+        &["install", "systemd"],
+        &["completions"],
+        &["man"],
+        &["keypair"],
+    ];
+    for command in commands {
+        let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let (status, out, _) = run(&args);
+        assert_eq!(status, 0, "{command:?}");
+        assert!(out.contains("Usage: boundkey-agent"), "{command:?}: {out}");
+    }
+    for usage in [
+        &["nonsense"][..],
+        &["start", "--nonsense"],
+        &[],
+        &["keypair", "create"],
+        &["keypair", "create", "--static", "--storage", "x"],
+        &["start", "--timeout", "soon"],
+    ] {
+        assert_eq!(run(usage).0, 2, "{usage:?}");
+    }
+    let (status, out, _) = run(&["--version"]);
+    assert_eq!((status, out.as_str()), (0, concat!("boundkey-agent ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn a_key_in_storage_is_made_once_and_printed_ever_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let create = ["keypair", "create", "--storage", path(&data)];
+    let (status, first, _) = run(&create);
+    assert_eq!(status, 0);
+    assert!(first.starts_with("ssh-ed25519 AAAA") && first.lines().count() == 1, "{first}");
+    assert_eq!(run(&create).1, first);
+    let (_, json, _) = run(&[&create[..], &["--format", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json, serde_json::json!({"public_key": first.trim()}));
+    let (status, second, _) = run(&[&create[..], &["--overwrite"]].concat());
+    assert_eq!(status, 0);
+    assert_ne!(second, first);
+}
+
+#[test]
+fn a_static_key_is_printed_or_written_with_mode_0600() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (status, out, _) = run(&["keypair", "create", "--static", "--format", "json"]);
+    assert_eq!(status, 0);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(json["private_key"].as_str().unwrap().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
+    assert!(json["public_key"].as_str().unwrap().starts_with("ssh-ed25519 "));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ci.key");
+    let create = ["keypair", "create", "--static", "--static-key-path", path(&file)];
+    let (status, first, _) = run(&create);
+    assert_eq!(status, 0);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(run(&create).1, first, "an existing key is kept");
+    std::fs::write(&file, "something else").unwrap();
+    let (status, _, err) = run(&create);
+    assert_eq!(status, 1);
+    assert!(
+        err.contains("is there already and is no key that can be used (--overwrite replaces it)"),
+        "{err}"
+    );
+    assert_eq!(run(&[&create[..], &["--overwrite"]].concat()).0, 0);
+}
+
+#[test]
+fn a_configuration_from_flags_is_one_that_start_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    let args = [
+        "configure",
+        "--server",
+        "s.example:443",
+        "--token",
+        "t",
+        "--role",
+        "Node,db",
+        "--data-dir",
+        "/data",
+        "--registration-secret-path",
+        "/secret",
+    ];
+    let (status, out, _) = run(&args);
+    assert_eq!(status, 0);
+    assert_eq!(
+        out,
+        "version: v3\nagent:\n  data_dir: /data\n  join_params:\n    token_name: t\n    method: bound_keypair\n    \
+         bound_keypair:\n      registration_secret_path: /secret\n  proxy_server: s.example:443\nssh_service:\n  enabled: \
+         true\ndb_service:\n  enabled: true\n"
+    );
+    let write = [&args[..], &["-o", path(&file)]].concat();
+    assert_eq!(run(&write), (0, format!("wrote {}\n", file.display()), String::new()));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), out);
+    let (status, _, err) = run(&write);
+    assert_eq!(
+        (status, err),
+        (1, format!("error: {} is there already: --overwrite replaces it\n", file.display()))
+    );
+    let (status, _, err) = run(&["configure", "--server", "s:1", "--token", "t", "--role", "king"]);
+    assert_eq!(status, 1);
+    assert!(
+        err.contains("--role: found `king`; allowed: node, proxy, app, kube, db, windowsdesktop"),
+        "{err}"
+    );
+    let (status, _, err) = run(&["configure", "--server", "s:1", "--token", "-t"]);
+    assert_ne!(status, 0, "{err}");
+}
+
+#[test]
+fn faults_of_a_configuration_come_all_at_once_with_status_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "ssh_servce: {}\noutputs: [{type: tsl, path: /o}]\n");
+    let (status, out, err) = run(&["start", "-c", path(&file), "--oneshot"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert_eq!(err.lines().count(), 2, "{err}");
+    assert!(err.contains("agent.yaml:5:1: ssh_servce: found an unknown field"), "{err}");
+    assert!(err.contains("(did you mean `tls`?)"), "{err}");
+    assert!(!dir.path().join("data").exists(), "nothing was stored");
+    let (status, _, err) = run(&["start", "-c", "/no/such/file"]);
+    assert_eq!(
+        (status, err.as_str()),
+        (1, "error: cannot read /no/such/file: No such file or directory (os error 2)\n")
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_until_the_time_is_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let (status, _, err) = run(&["start", "-c", path(&file), "--oneshot", "--timeout", "1s"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("join failed"), "it was tried again: {err}");
+    let last = err.lines().last().unwrap();
+    assert!(last.starts_with("error: cannot connect to 127.0.0.1:1: "), "{last}");
+    let (status, out, _) = run(&["status", "-c", path(&file)]);
+    assert_eq!(status, 1);
+    assert!(
+        out.contains("this machine has not joined yet") && out.contains("cannot connect to 127.0.0.1:1"),
+        "{out}"
+    );
+    let (status, out, _) = run(&["status", "-c", path(&file), "--format", "json"]);
+    assert_eq!(status, 1);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["healthy"], false);
+    assert_eq!(json["token"], "t");
+}
+
+#[test]
+fn logs_can_be_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let (_, _, err) =
+        run(&["start", "-c", path(&file), "--oneshot", "--timeout", "1s", "--log-format", "json"]);
+    let first: serde_json::Value = serde_json::from_str(err.lines().next().unwrap()).unwrap();
+    assert_eq!(first["message"], "join failed");
+    assert_eq!(first["level"], "WARN");
+}
+
+#[test]
+fn nobody_to_signal_and_nothing_to_forget_is_said_plainly() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (status, _, err) = run(&["renew", "--data-dir", path(&data)]);
+    let expected =
+        format!("error: no agent is running on {}: start it with `boundkey-agent start`\n", data.display());
+    assert_eq!((status, err), (1, expected));
+    let (status, out, _) = run(&["forget", "--data-dir", path(&data)]);
+    assert_eq!((status, out), (0, format!("nothing to forget: there is no {}\n", data.display())));
+    let (status, out, _) = run(&["status", "--data-dir", path(&data)]);
+    assert_eq!(status, 1);
+    assert!(out.contains("this machine has not joined yet"), "{out}");
+    assert!(!data.exists(), "looking makes nothing");
+}
+
+#[test]
+fn forgetting_removes_every_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    run(&["keypair", "create", "--storage", path(&data)]);
+    assert!(data.join("state.json").exists());
+    let (status, out, _) = run(&["forget", "--data-dir", path(&data)]);
+    assert_eq!((status, out), (0, format!("forgot the state in {}\n", data.display())));
+    assert!(!data.join("state.json").exists());
+}
+
+#[test]
+fn damaged_foreign_and_open_state_is_refused_with_what_mends_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let data = dir.path().join("data");
+    run(&["keypair", "create", "--storage", path(&data)]);
+    let state = data.join("state.json");
+    let whole = std::fs::read(&state).unwrap();
+    let start = ["start", "-c", path(&file), "--oneshot", "--timeout", "1s"];
+
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, _, err) = run(&start);
+    assert_eq!(status, 1);
+    assert!(err.contains(&format!("run `chmod 600 {}`", state.display())), "{err}");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o600)).unwrap();
+
+    std::fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    let (status, _, err) = run(&start);
+    assert_eq!(status, 1);
+    assert!(err.contains("state.json cannot be used"), "{err}");
+    assert_eq!(std::fs::read(&state).unwrap(), &whole[..whole.len() / 2], "it is left as it is");
+
+    let text = String::from_utf8(whole).unwrap();
+    assert!(text.contains("\"machine\":null") || text.contains("\"machine\""), "{text}");
+}
+
+#[test]
+fn the_systemd_unit_names_this_program_and_passes_the_checker() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("boundkey-agent.service");
+    let (status, out, _) = run(&["install", "systemd", "-o", path(&file), "-c", "/etc/my config.yaml"]);
+    assert_eq!((status, out), (0, format!("wrote {}\n", file.display())));
+    let unit = std::fs::read_to_string(&file).unwrap();
+    let exec =
+        format!("ExecStart={} start -c \"/etc/my config.yaml\"\n", env!("CARGO_BIN_EXE_boundkey-agent"));
+    assert!(unit.contains(&exec), "{unit}");
+    assert!(unit.contains("Type=notify\n") && !unit.contains('@'), "{unit}");
+    let check = Command::new("systemd-analyze")
+        .args(["verify", "--recursive-errors=yes", "--man=no"])
+        .arg(&file)
+        .output();
+    match check {
+        Err(_) => println!("SKIP: systemd-analyze is not installed"),
+        Ok(check) => {
+            let said = String::from_utf8_lossy(&check.stderr);
+            assert!(check.status.success() || said.contains("Failed to"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, out, _) = run(&["completions", shell]);
+        assert_eq!(status, 0);
+        assert!(out.contains("boundkey-agent") && out.contains("oneshot"), "{shell}");
+    }
+    let (status, out, _) = run(&["man"]);
+    assert_eq!(status, 0);
+    assert!(out.contains(".TH boundkey-agent 1"), "{out}");
+}
