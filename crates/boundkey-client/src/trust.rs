@@ -200,7 +200,7 @@ impl Trust {
         };
         if let Some(channel) = attempt(Source::Bundle, &self.bundle, &[])
             .or_else(|| attempt(Source::CaFile, &self.ca_file, &[]))
-            .or_else(|| if self.pins.is_empty() { None } else { attempt(Source::Pin, others, &self.pins) })
+            .or_else(|| if self.pins.is_empty() { None } else { attempt(Source::Pin, presented, &self.pins) })
         {
             return Ok(channel);
         }
@@ -272,7 +272,10 @@ impl Chain<'_> {
         let usage = KeyUsage::server_auth();
         let path = match leaf.verify_for_usage(algorithms, anchors, self.others, now, usage, None, None) {
             Ok(path) => path,
-            Err(webpki::Error::UnknownIssuer) => return Ok(false),
+            // An anchor of the same name and another key is just another issuer.
+            Err(webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey) => {
+                return Ok(false);
+            }
             Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {
                 return Err(self.dates(self.leaf));
             }

@@ -5,7 +5,6 @@ use anyhow::{Context as _, bail};
 use boundkey_client::config::{AgentConfig, Environment};
 use boundkey_keystore::write_atomically;
 use clap::Args;
-use serde_json::{Map, Value, json};
 
 use crate::output;
 
@@ -58,7 +57,7 @@ const SERVICES: [(&str, &str); 6] = [
 ];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let yaml = boundkey_client::to_yaml(&config(options)?);
+    let yaml = config(options)?;
     // What is written must be what `start` accepts.
     AgentConfig::parse(yaml.as_bytes(), "configuration", Environment::default())?;
     match &options.output {
@@ -75,40 +74,53 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(options: &Options) -> anyhow::Result<Value> {
-    let path = |path: &PathBuf| Value::String(path.display().to_string());
-    let mut bound = Map::new();
-    if let Some(file) = &options.registration_secret_path {
-        bound.insert("registration_secret_path".to_owned(), path(file));
-    }
-    if let Some(file) = &options.static_key_path {
-        bound.insert("static_key_path".to_owned(), path(file));
-    }
-    let mut join = Map::new();
-    join.insert("token_name".to_owned(), json!(options.token));
-    join.insert("method".to_owned(), json!("bound_keypair"));
-    if !bound.is_empty() {
-        join.insert("bound_keypair".to_owned(), Value::Object(bound));
-    }
-    let mut agent = Map::new();
+/// In the guide's order and style.
+fn config(options: &Options) -> anyhow::Result<String> {
+    let path = |path: &PathBuf| scalar(&path.display().to_string());
+    let mut lines = vec!["version: v3".to_owned(), "agent:".to_owned()];
     if let Some(dir) = &options.data_dir {
-        agent.insert("data_dir".to_owned(), path(dir));
+        lines.push(format!("  data_dir: {}", path(dir)));
     }
-    agent.insert("join_params".to_owned(), Value::Object(join));
-    agent.insert("proxy_server".to_owned(), json!(options.server));
+    lines.push("  join_params:".to_owned());
+    lines.push(format!("    token_name: {}", scalar(&options.token)));
+    lines.push("    method: bound_keypair".to_owned());
+    let credentials = [
+        ("registration_secret_path", &options.registration_secret_path),
+        ("static_key_path", &options.static_key_path),
+    ];
+    for (name, file) in credentials {
+        if let Some(file) = file {
+            lines.push(format!("    bound_keypair:\n      {name}: {}", path(file)));
+        }
+    }
+    lines.push(format!("  proxy_server: {}", scalar(&options.server)));
     if !options.ca_pins.is_empty() {
-        agent.insert("ca_pins".to_owned(), json!(options.ca_pins));
+        lines.push("  ca_pins:".to_owned());
+        lines.extend(options.ca_pins.iter().map(|pin| format!("  - {}", scalar(pin))));
     }
     if let Some(file) = &options.ca_file {
-        agent.insert("ca_file".to_owned(), path(file));
+        lines.push(format!("  ca_file: {}", path(file)));
     }
-    let mut top = Map::new();
-    top.insert("version".to_owned(), json!("v3"));
-    top.insert("agent".to_owned(), Value::Object(agent));
     for role in &options.roles {
-        top.insert(service_of(role)?.to_owned(), json!({ "enabled": true }));
+        lines.push(format!("{}:\n  enabled: true", service_of(role)?));
     }
-    Ok(Value::Object(top))
+    lines.push(String::new());
+    Ok(lines.join("\n"))
+}
+
+/// A text as YAML: as it is where that cannot be anything but text, else in double quotes (JSON's are YAML's).
+fn scalar(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._:-".contains(c);
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let word = matches!(
+        text.to_ascii_lowercase().as_str(),
+        "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+    );
+    if starts && !word && !text.ends_with(':') && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
 }
 
 fn service_of(role: &str) -> anyhow::Result<&'static str> {

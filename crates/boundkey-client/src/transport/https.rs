@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, DATE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response};
@@ -196,6 +196,9 @@ impl HttpsTransport {
         let status = response.status().as_u16();
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        if response.body().size_hint().lower() > limit as u64 {
+            return Err(TransportError::TooLarge { server: self.server.to_string(), limit });
+        }
         let body = Limited::new(response.into_body(), limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 TransportError::TooLarge { server: self.server.to_string(), limit }

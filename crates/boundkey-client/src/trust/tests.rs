@@ -112,6 +112,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_certificate_that_signs_itself_is_trusted_by_its_pin_alone() {
+    let mut own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (own.not_before, own.not_after) = (NOW - DAY, NOW + DAY);
+    let own = own.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
+    let trust = Trust::pins(vec![Pin::of_certificate(&own).unwrap()]);
+    assert_eq!(verify(&trust, std::slice::from_ref(&own), "localhost").unwrap().source, Source::Pin);
+    assert!(matches!(verify(&trust, std::slice::from_ref(&own), "other"), Err(TrustError::Name { .. })));
+    assert!(verify(&Trust::pins(vec![ca("other").pin()]), &[own], "localhost").is_err());
+}
+
+#[test]
 fn a_pinned_certificate_that_takes_no_part_in_the_chain_counts_nothing() {
     let (root, attacker) = (ca("example.com tls CA"), ca("example.com tls CA"));
     let leaf = attacker.leaf(&["localhost"]);
