@@ -11,7 +11,9 @@ use crate::{Enrolment, Hash32, LastAttempt, Retry, RetryCertificates, StateClaim
 /// otherwise have the owner told, for ever, of a key that he does not hold, and no lock would ever fall. His request
 /// goes on to rule 6, where it is what it is: a state that somebody else went on from.
 pub(super) fn answer(case: &Case<'_>, names: &RequestedNames) -> Option<Verdict> {
-    case.bound?;
+    if case.bound? != case.base.bound_public_key.as_ref()? {
+        return None;
+    }
     let attempt = Enrolment::attempt_hash(case.input.evidence.attempt);
     if let Some(last) = case.base.last_attempt.as_ref().filter(|last| repeats(case, last, attempt)) {
         let until = case.base.certificates_expire_at.filter(|_| !case.base.certificates_revoked);

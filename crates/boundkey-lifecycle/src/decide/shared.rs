@@ -8,10 +8,10 @@ use crate::ConfirmReason;
 /// `insecure`, and a key is bound: whoever proves it joins.
 pub(super) fn join(case: &Case<'_>) -> Result<Way, Early> {
     // 2(b) and (c) alone admit nobody: a key that was rotated away stays out in every mode.
-    if case.bound.is_none() {
-        return Err(refuse::rotated_away(case));
-    }
-    if case.base.shared && !case.healed {
+    let Some(bound) = case.bound else { return Err(refuse::rotated_away(case)) };
+    // A current state that names another key than the enrolment (2(a)) is news that has to be stored.
+    let is_known = case.base.bound_public_key.as_ref() == Some(bound);
+    if case.base.shared && !case.healed && is_known {
         return Ok(Way::Instance);
     }
     // What was numbered becomes shared with the next sequence (so does what a heal has to store). A late duplicate

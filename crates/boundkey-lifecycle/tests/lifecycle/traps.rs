@@ -550,3 +550,26 @@ fn a_repetition_gives_no_certificates_for_other_roles() {
     let other = Message { roles: RoleSet::new([Role::Db]), certified: 4, ..message };
     assert_eq!(word(&server.handle(&other)), "retry provisional");
 }
+
+/// Fails without the second half of 2(a): after a restore a late duplicate of the same attempt, sent before its rotation
+/// was asked for, makes the same state with the old key, and the client would be a stranger with its new one.
+#[test]
+fn a_restore_and_an_attempt_admitted_without_its_rotation_shut_nobody_out() {
+    for mode in [Standard, Insecure] {
+        let mut server = Server::host(Standard, 1);
+        let mut client = Client::new(10_000, &server);
+        client.join(&mut server);
+        let backup = server.clone();
+        server.verb(Verb::Rotate { at: None });
+        let mut sent = Vec::new();
+        assert_eq!(client.complete(&mut server, &mut sent), RENEWED);
+        server.restore(&backup);
+        server.mode(mode);
+        admitted(server.handle(&sent[0]));
+        assert_eq!(server.enrolment.last_state_id, client.state.as_ref().map(|s| s.state_id));
+        assert_ne!(server.enrolment.bound_public_key, Some(key(client.key)));
+        assert_eq!(client.join(&mut server), RENEWED);
+        assert_eq!(server.enrolment.bound_public_key, Some(key(client.key)));
+        assert_eq!(client.join(&mut server), RENEWED);
+    }
+}
