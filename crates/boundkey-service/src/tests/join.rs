@@ -323,7 +323,7 @@ fn a_bot_gets_a_user_certificate_for_its_logins() {
     assert_eq!(view.not_after - view.not_before, time::Duration::minutes(65));
     let ssh = inspect_ssh(result.certificates.as_ref().unwrap().ssh.as_ref().unwrap()).unwrap();
     assert_eq!(ssh.principals, ["deploy", "root"]);
-    assert_eq!(result.renew_in_seconds, 1200);
+    assert!((1199..=1200).contains(&result.renew_in_seconds), "{}", result.renew_in_seconds);
 }
 
 #[test]
