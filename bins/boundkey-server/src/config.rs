@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use boundkey_document::{Faults, Fields, Violation, parse_yaml};
+use boundkey_document::{Faults, Fields, Violation, format_duration, parse_yaml};
 use boundkey_service::serve::{ServerNames, TlsSource};
-use boundkey_service::{AutoLockRevokes, Lifetimes, Limits, Policy};
+use boundkey_service::{AutoLockRevokes, Lifetimes, Limits, Policy, check_cluster_name};
 
 use crate::args::SettingArgs;
 
@@ -14,6 +14,8 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/boundkey-server";
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:3443";
 
 const DAY: Duration = Duration::from_secs(86_400);
+const CLUSTER_ALLOWED: &str =
+    "up to 253 lower-case letters, digits, dots and dashes, as in a DNS name, such as example.com";
 const LISTEN_ALLOWED: &str = "ADDRESS:PORT, such as 0.0.0.0:443, [::]:443 or localhost:3443";
 const PUBLIC_ALLOWED: &str = "HOST:PORT, such as server.example.com:443 or [2001:db8::1]:443";
 
@@ -104,7 +106,10 @@ impl Settings {
 
     fn override_with(&mut self, flags: &SettingArgs) -> anyhow::Result<()> {
         if let Some(name) = &flags.cluster_name {
-            self.cluster_name = Some(name.clone());
+            self.cluster_name = match cluster_name(name) {
+                Ok(name) => Some(name),
+                Err(()) => bail!("--cluster-name: found `{name}`; allowed: {CLUSTER_ALLOWED}"),
+            };
         }
         if let Some(dir) = &flags.data_dir {
             self.data_dir.clone_from(dir);
@@ -153,7 +158,7 @@ fn listed(violations: &[Violation], source: &str) -> String {
 fn read_fields(faults: &Faults<'_>) -> Settings {
     let mut settings = Settings::default();
     let mut top = Fields::root(faults);
-    settings.cluster_name = top.text("cluster_name").map(str::to_owned);
+    settings.cluster_name = top.parsed("cluster_name", CLUSTER_ALLOWED, cluster_name);
     if let Some(dir) = top.text("data_dir") {
         settings.data_dir = PathBuf::from(dir);
     }
@@ -205,7 +210,6 @@ fn read_lifetimes(top: &mut Fields<'_>, lifetimes: &mut Lifetimes) {
             *place = time;
         }
     }
-    let seconds = |time: Duration| format!("{}s", time.as_secs());
     for (key, given, cap_key, cap) in [
         ("host", lifetimes.host, "host_max", lifetimes.host_max),
         ("bot", lifetimes.bot, "bot_max", lifetimes.bot_max),
@@ -213,15 +217,15 @@ fn read_lifetimes(top: &mut Fields<'_>, lifetimes: &mut Lifetimes) {
         if given > cap {
             section.fault(
                 key,
-                seconds(given),
-                format!("at most `lifetimes.{cap_key}`, which is {}", seconds(cap)),
+                format_duration(given),
+                format!("at most `lifetimes.{cap_key}`, which is {}", format_duration(cap)),
             );
         }
         if given < lifetimes.min {
             section.fault(
                 key,
-                seconds(given),
-                format!("at least `lifetimes.min`, which is {}", seconds(lifetimes.min)),
+                format_duration(given),
+                format!("at least `lifetimes.min`, which is {}", format_duration(lifetimes.min)),
             );
         }
     }
@@ -282,6 +286,10 @@ fn read_admin_socket(top: &mut Fields<'_>, socket: &mut AdminSocket) {
         socket.mode = mode;
     }
     section.finish();
+}
+
+fn cluster_name(text: &str) -> Result<String, ()> {
+    check_cluster_name(text).map(|()| text.to_owned()).map_err(|_| ())
 }
 
 fn listen_address(text: &str) -> Result<String, ()> {

@@ -78,3 +78,44 @@ listen: @LISTEN@
 #  level: info                          # error, warn, info, debug, trace; read again on SIGHUP
 #  format: text                         # or json
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn what_configure_prints_means_the_defaults() {
+        let settings = Settings::parse(sample(&SettingArgs::default()).as_bytes(), "sample").unwrap();
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn what_stands_in_comments_is_right_too() {
+        let text = sample(&SettingArgs::default());
+        let bare: Vec<&str> = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#')
+                    .filter(|rest| !rest.starts_with(' ') || rest.starts_with("  "))
+                    .unwrap_or(line)
+            })
+            .collect();
+        let settings = Settings::parse(bare.join("\n").as_bytes(), "sample").unwrap();
+        let defaults = Settings::default();
+        assert_eq!(settings.lifetimes, defaults.lifetimes);
+        assert_eq!(settings.policy, defaults.policy);
+        assert_eq!(settings.limits, defaults.limits);
+        assert_eq!(settings.log, defaults.log);
+        assert_eq!(settings.auto_lock_revokes, defaults.auto_lock_revokes);
+        assert_eq!(settings.admin_socket.mode, defaults.admin_socket.mode);
+        assert!(settings.tls.is_some() && settings.cluster_name.is_some());
+    }
+
+    #[test]
+    fn flags_are_quoted_as_they_are() {
+        let flags = SettingArgs { data_dir: Some("/srv/a: b \"c\"".into()), ..SettingArgs::default() };
+        let settings = Settings::parse(sample(&flags).as_bytes(), "sample").unwrap();
+        assert_eq!(settings.data_dir.to_str(), Some("/srv/a: b \"c\""));
+    }
+}

@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 use boundkey_service::admin::apply_resources;
 use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
-    OnBlockingThreads, Parts, ResourceError, Service, ServiceConfig, StartError, SystemClock, SystemEntropy,
-    read_resources, remembered_cluster,
+    OnBlockingThreads, Parts, Resource, ResourceError, Service, ServiceConfig, StartError, SystemClock,
+    SystemEntropy, read_resources, remembered_cluster,
 };
 use boundkey_store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
@@ -34,12 +34,13 @@ pub(crate) fn run(args: &StartArgs) -> anyhow::Result<()> {
 async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Result<()> {
     // Asked for first, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
+    let to_apply = args.apply.iter().map(|file| read_apply(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let directory = DataDir::open(&settings.data_dir)?;
     let tls = listen(&settings.listen).await?;
     let local = tls.local_addr().context("cannot tell the address that is listened on")?;
     let service = open_service(&settings, &directory, &local).await?;
-    for file in &args.apply {
-        apply(&service, file).await?;
+    for (file, resources) in args.apply.iter().zip(&to_apply) {
+        apply(&service, file, resources).await?;
     }
     let certificate = ServerTls::new(&service, settings.tls_source(&local.to_string()))?;
     let socket = settings.admin_socket_path();
@@ -61,24 +62,27 @@ async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Re
     Ok(())
 }
 
-/// `--apply`: as `boundkeyctl create -f FILE`, all of a file or nothing of it.
-async fn apply(service: &Service, file: &Path) -> anyhow::Result<()> {
+/// The resources of an `--apply` file, checked.
+fn read_apply(file: &Path) -> anyhow::Result<Vec<Resource>> {
     let shown = file.display().to_string();
     let text = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
-    let resources = read_resources(&text).map_err(|error| match error {
+    read_resources(&text).map_err(|error| match error {
         ResourceError::Syntax(error) => anyhow::anyhow!("{}", error.in_source(&shown)),
         ResourceError::Violations(violations) => {
             let lines: Vec<String> = violations.iter().map(|v| v.in_source(&shown).to_string()).collect();
             anyhow::anyhow!("{}", lines.join("\n"))
         }
-    })?;
-    let applied = apply_resources(service, &service.own_context(), &resources, true)
+    })
+}
+
+/// As `boundkeyctl create -f FILE`: all of a file or nothing of it.
+async fn apply(service: &Service, file: &Path, resources: &[Resource]) -> anyhow::Result<()> {
+    let shown = file.display();
+    let applied = apply_resources(service, &service.own_context(), resources, true)
         .await
         .map_err(|refusal| anyhow::anyhow!("{shown}: {}", refusal.problem.detail))?;
-    for one in applied {
-        for warning in &one.warnings {
-            tracing::warn!("{shown}: {warning}");
-        }
+    for warning in applied.iter().flat_map(|one| &one.warnings) {
+        tracing::warn!("{shown}: {warning}");
     }
     Ok(())
 }

@@ -130,8 +130,12 @@ fn wanted_keys() -> Vec<String> {
         .collect()
 }
 
-/// In certificates, SPIFFE ids and file names: a DNS name in lower case.
-fn check_cluster_name(name: &str) -> Result<(), StartError> {
+/// Whether a cluster may have this name: it stands in certificates, SPIFFE ids and file names, so it is a DNS name in
+/// lower case.
+///
+/// # Errors
+/// [`StartError::BadClusterName`].
+pub fn check_cluster_name(name: &str) -> Result<(), StartError> {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && !l.starts_with('-')

@@ -4,3 +4,4 @@ mod bootstrap;
 mod fixture;
 mod http;
 mod join;
+mod serve;
