@@ -150,7 +150,7 @@ fn the_reasons_name_the_facts() {
     assert_eq!(
         seen.reasons,
         [
-            "lock `hand` stands, set by hand: under repair",
+            "lock `hand` stands, set by hand: under repair; `boundkeyctl rm lock/hand` lifts it",
             "bound, generation 0, sequence 2",
             "the certificates expire at 2026-01-02T01:00:00Z; until 2026-02-01T01:00:00Z a join renews",
             "1 of 2 (by grant) recoveries are used, registration included",
