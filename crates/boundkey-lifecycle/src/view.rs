@@ -35,6 +35,19 @@ pub enum LifecycleState {
 }
 
 impl LifecycleState {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[
+        Self::Expired,
+        Self::Locked,
+        Self::RegistrationExpired,
+        Self::Pending,
+        Self::NoRecoveriesLeft,
+        Self::Shared,
+        Self::Overdue,
+        Self::RotationDue,
+        Self::Bound,
+    ];
+
     /// The text form, in snake case.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -105,7 +105,7 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// A request's head, or its body, that takes longer is given up. Default 15 s.
     pub read_timeout: Duration,
-    /// A request that is not answered in this time is answered 503. Default 60 s (long polls are exempt).
+    /// A request that is not answered in this time is answered 503. Default 60 s (long polls wait no longer than five sixths of it).
     pub request_timeout: Duration,
     /// Wrong secrets in a row that a (token, network) may present before it is delayed. Default 5.
     pub wrong_secrets: u32,

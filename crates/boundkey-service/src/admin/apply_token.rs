@@ -2,7 +2,7 @@
 //! while no machine is bound, and only by new onboarding values.
 
 use boundkey_api::Applied;
-use boundkey_keys::{Purpose, Secret, Thumbprint, hmac_sha256};
+use boundkey_keys::{Secret, Thumbprint};
 use boundkey_lifecycle::{Enrolment, SecretRecord, Uid};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::keys;
@@ -12,7 +12,6 @@ use boundkey_token::{Resource, SpecSecret, Token};
 use super::apply::may_write;
 use super::plan::{Plan, token_keys};
 use super::view;
-use crate::context::hex;
 use crate::{Entry, Refusal, Service, Slot};
 
 /// Plans the creation of a token, or its update in place.
@@ -102,10 +101,15 @@ async fn change(
         ));
         return Ok((record, enrolment, changed));
     }
-    let in_force = secret.or(held.as_ref());
-    let void_keys = enrolment.as_ref().map(|e| e.secret.void_keys.clone()).unwrap_or_default();
-    let secrets = secrets_in_force(plan, token, in_force, &void_keys).await?.unwrap_or_default();
-    let next = Enrolment { secret: SecretRecord { void_keys, ..secrets }, ..enrolment.unwrap_or_default() };
+    let before = enrolment.as_ref().map(|e| e.secret.clone()).unwrap_or_default();
+    // `reset` voided the spec's secret: it stays void until it is replaced, and the generated one stays in force.
+    let spec_void = before.spec_void && !secret_changed;
+    let in_force = secret.or(held.as_ref()).filter(|_| !spec_void);
+    let secrets = match secrets_in_force(plan, token, in_force, &before.void_keys).await? {
+        Some(_) if spec_void && before.generated.is_some() => before,
+        secrets => SecretRecord { void_keys: before.void_keys, spec_void, ..secrets.unwrap_or_default() },
+    };
+    let next = Enrolment { secret: secrets, ..enrolment.unwrap_or_default() };
     plan.put(&enrolment_key, &EnrolmentRecord { uid: old.uid, enrolment: next.clone() });
     Ok((record, Some(next), changed))
 }
@@ -126,7 +130,8 @@ async fn secrets_in_force(
     }
     let Some(secret) = secret else { return Ok(Some(generated(plan.service, name).await)) };
     let proof_key = plan.service.sealed_proof_key(name, secret).await;
-    let fingerprint = secret_fingerprint(plan.service, name, &proof_key)?;
+    let opened = plan.service.open(Slot::ProofKey(name), &proof_key).map_err(Refusal::internal)?;
+    let fingerprint = plan.service.secret_fingerprint(&opened);
     if plan.get::<RevokedRecord>(&keys::used_secret(&fingerprint)).await?.is_some() {
         let violation = ProblemViolation {
             path: "spec.bound_keypair.onboarding.registration_secret".to_owned(),
@@ -153,18 +158,19 @@ pub(super) async fn generated(service: &Service, name: &str) -> SecretRecord {
     }
 }
 
-/// By which a used secret is known again after its token was removed; tells nothing of the secret.
-pub(super) fn secret_fingerprint(
-    service: &Service,
+/// A secret that was used stays known, by its fingerprint alone, when its enrolment ends: it never registers again.
+pub(super) fn remember_used_secret(
+    plan: &mut Plan<'_>,
     name: &str,
-    proof_key: &boundkey_lifecycle::Sealed,
-) -> Result<String, Refusal> {
-    let master = service.master();
-    let key = master
-        .derive(Purpose::SecretFingerprint, master.current())
-        .ok_or_else(|| Refusal::internal("the current epoch of the master key does not derive"))?;
-    let proof_key = service.open(Slot::ProofKey(name), proof_key).map_err(Refusal::internal)?;
-    Ok(hex(&hmac_sha256(key.as_bytes(), &proof_key)))
+    enrolment: &Enrolment,
+) -> Result<(), Refusal> {
+    if let (true, Some(proof_key)) = (enrolment.secret.used, &enrolment.secret.proof_key) {
+        let opened = plan.service.open(Slot::ProofKey(name), proof_key).map_err(Refusal::internal)?;
+        let fingerprint = plan.service.secret_fingerprint(&opened);
+        let marker = RevokedRecord { revoked_at: plan.now, expires_at: plan.now };
+        plan.put(keys::used_secret(&fingerprint), &marker);
+    }
+    Ok(())
 }
 
 /// The spec's secret, opened.

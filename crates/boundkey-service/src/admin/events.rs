@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 use crate::{Refusal, Service};
 
-/// The longest that a request waits for events, in seconds.
-const WAIT_MAX: u64 = 60;
+/// The longest that a request waits for events.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,13 +36,32 @@ pub(super) async fn all(
     // The watch starts before the first look, so that nothing falls between look and wait.
     let before = service.store().revision().await?;
     let page = look(&service, &query).await?;
-    let wait = query.wait.unwrap_or(0).min(WAIT_MAX);
-    if !page.items.is_empty() || wait == 0 {
+    // Answered with time to spare before the request itself is given up.
+    let longest = WAIT_MAX.min(service.config().limits.request_timeout * 5 / 6);
+    let wait = Duration::from_secs(query.wait.unwrap_or(0)).min(longest);
+    if !page.items.is_empty() || wait.is_zero() {
         return Ok(Json(page));
     }
     let mut watch = service.store().watch(keys::EVENT, before).await?;
-    let _ = tokio::time::timeout(Duration::from_secs(wait), watch.next()).await;
-    Ok(Json(look(&service, &query).await?))
+    let mut stopping = service.stopping();
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        tokio::select! {
+            changes = watch.next() => {
+                // A watch that is over: the client asks again.
+                if changes.is_err() {
+                    return Ok(Json(look(&service, &query).await?));
+                }
+            }
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return Ok(Json(page)),
+            () = tokio::time::sleep_until(deadline) => return Ok(Json(page)),
+        }
+        // It may have been an event that was not asked for.
+        let page = look(&service, &query).await?;
+        if !page.items.is_empty() {
+            return Ok(Json(page));
+        }
+    }
 }
 
 async fn look(service: &Service, query: &EventsQuery) -> Result<Page<Event>, Refusal> {

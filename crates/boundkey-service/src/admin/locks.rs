@@ -1,7 +1,5 @@
 //! Locks: the resource itself, and the index by target that the join path reads.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
@@ -16,7 +14,7 @@ use time::OffsetDateTime;
 use super::plan::{Operation, Plan, carry_out, every};
 use super::{Listing, body, view};
 use crate::context::hex;
-use crate::{Entry, Refusal, RequestContext, Service};
+use crate::{Entry, Refusal, RequestContext, Service, revocation};
 
 /// The index key of a target.
 fn index_key(target: &LockTarget) -> String {
@@ -114,7 +112,7 @@ impl Operation for SetLock<'_> {
     type Answer = Value;
 
     async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
-        let expires = self.request.ttl_seconds.map(|ttl| plan.now + Duration::from_secs(ttl));
+        let expires = self.request.ttl_seconds.map(|ttl| expiry(plan.now, ttl)).transpose()?;
         let record = LockRecord {
             target: self.request.target.clone(),
             lock: LockInForce {
@@ -131,6 +129,17 @@ impl Operation for SetLock<'_> {
         }
         Ok(view::lock(&record, None))
     }
+}
+
+/// When a lock of so many seconds ends.
+fn expiry(now: OffsetDateTime, ttl_seconds: u64) -> Result<OffsetDateTime, Refusal> {
+    let end = i64::try_from(ttl_seconds).ok().and_then(|ttl| now.checked_add(time::Duration::seconds(ttl)));
+    end.ok_or_else(|| {
+        let detail = format!(
+            "ttl_seconds is {ttl_seconds}; allowed: less, or none for a lock that stays until it is removed"
+        );
+        Refusal::new(422, "invalid_request", detail)
+    })
 }
 
 /// Revokes what the target holds now, so that the lock takes its certificates too.
@@ -152,14 +161,14 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), R
         }
         let uid = stored.uid.to_string();
         if whole {
-            plan.revoke_instances(&uid, false).await?;
+            plan.remove_instances(&uid, true).await?;
         } else {
             let (_, id) = describe(target);
             let key = keys::instance(&uid, id);
             if let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? {
                 plan.revoke(&std::mem::take(&mut instance.record.issued));
                 instance.record.revoked = true;
-                plan.put(&key, &instance);
+                plan.stage(revocation::put_instance(stored.uid, &instance));
             }
         }
     }

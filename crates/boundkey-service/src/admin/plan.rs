@@ -100,6 +100,16 @@ impl Plan<'_> {
         self.staged.insert(key.into(), Staged::Put { value: record.encode(), expires });
     }
 
+    /// A write that was made elsewhere.
+    pub(super) fn stage(&mut self, write: Write) {
+        let (key, staged) = match write {
+            Write::Put { key, value } => (key, Staged::Put { value, expires: None }),
+            Write::PutUntil { key, value, expires } => (key, Staged::Put { value, expires: Some(expires) }),
+            Write::Delete { key } => (key, Staged::Delete),
+        };
+        self.staged.insert(key, staged);
+    }
+
     pub(super) fn delete(&mut self, key: impl Into<String>) {
         self.staged.insert(key.into(), Staged::Delete);
     }

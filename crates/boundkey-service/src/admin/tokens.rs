@@ -7,7 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use boundkey_api::{Applied, Page};
-use boundkey_lifecycle::Enrolment;
+use boundkey_lifecycle::{Enrolment, LifecycleState};
 use boundkey_store::records::{EnrolmentRecord, LockIndex, Record, TokenRecord};
 use boundkey_store::{Range, keys};
 use boundkey_token::Resource;
@@ -16,9 +16,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::apply::{Apply, stale};
-use super::apply_token::secret_fingerprint;
 use super::plan::{Operation, Plan, carry_out, token_keys};
-use super::{Listing, locks, resource, view};
+use super::{Listing, apply_token, locks, resource, view};
 use crate::{Entry, Refusal, RequestContext, Service};
 
 /// A token with what belongs to it.
@@ -64,6 +63,12 @@ pub(super) async fn all(
     State(service): State<Service>,
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Value>>, Refusal> {
+    let states = || LifecycleState::ALL.iter().map(|state| state.as_str());
+    if let Some(asked) = listing.state.as_ref().filter(|asked| !states().any(|state| state == **asked)) {
+        let known: Vec<&str> = states().collect();
+        let detail = format!("state={asked} is not known; allowed: {}", known.join(", "));
+        return Err(Refusal::new(400, "malformed_request", detail));
+    }
     let now = service.now();
     let page = listing.page(&service, keys::TOKEN).await?;
     let mut items = Vec::with_capacity(page.entries.len());
@@ -132,7 +137,8 @@ pub(super) async fn put(
         if service.load::<TokenRecord>(&keys::token(&name), service.now()).await?.is_none() {
             return Err(stale("token", &name));
         }
-        token.revision = Some(tag.trim_matches('"').to_owned());
+        // `*`: whatever it is at, as long as it exists.
+        token.revision = Some(tag.trim_matches('"').to_owned()).filter(|tag| tag != "*");
     }
     let resources = [Resource::Token(token)];
     let mut applied =
@@ -167,20 +173,12 @@ impl Operation for RemoveToken<'_> {
         if enrolment.is_bound() && !self.query.confirm && !self.query.revoke {
             return Err(bound(self.name, &enrolment));
         }
-        if enrolment.secret.used
-            && let Some(proof_key) = &enrolment.secret.proof_key
-        {
-            let fingerprint = secret_fingerprint(plan.service, self.name, proof_key)?;
-            plan.put(keys::used_secret(&fingerprint), &used_marker(plan));
-        }
+        apply_token::remember_used_secret(plan, self.name, &enrolment)?;
         if self.query.revoke {
             plan.revoke(&enrolment.issued);
         }
         let uid = record.uid.to_string();
-        let instances = match self.query.revoke {
-            true => plan.revoke_instances(&uid, true).await?,
-            false => plan.remove_instances(&uid).await?,
-        };
+        let instances = plan.remove_instances(&uid, self.query.revoke).await?;
         locks::remove_automatic(plan, self.name).await?;
         plan.delete(token_key);
         plan.delete(enrolment_key);
@@ -197,11 +195,6 @@ impl Operation for RemoveToken<'_> {
         });
         Ok(serde_json::json!({ "removed": format!("token/{}", self.name) }))
     }
-}
-
-/// A used secret stays known by its fingerprint alone.
-fn used_marker(plan: &Plan<'_>) -> boundkey_store::records::RevokedRecord {
-    boundkey_store::records::RevokedRecord { revoked_at: plan.now, expires_at: plan.now }
 }
 
 fn bound(name: &str, enrolment: &Enrolment) -> Refusal {

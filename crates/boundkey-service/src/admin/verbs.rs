@@ -40,16 +40,6 @@ impl Kind {
             _ => return None,
         })
     }
-
-    fn event(self) -> &'static str {
-        match self {
-            Self::GrantRecovery => "recovery_granted",
-            Self::Rotate => "rotation_requested",
-            Self::Resync => "resync_opened",
-            Self::Revoke => "certificates_revoked",
-            Self::Reset => "token_reset",
-        }
-    }
 }
 
 struct Carry<'a> {
@@ -71,14 +61,18 @@ impl Operation for Carry<'_> {
         let enrolment = stored.map(|stored| stored.enrolment).unwrap_or_default();
         let (verb, secret) = self.verb(plan).await?;
         let identity = enrolment.identity.as_ref().map(|identity| identity.id().to_owned());
+        let code = verb.event_code();
         let outcome = apply_verb(&record.token, &enrolment, verb, plan.now);
+        if self.kind == Kind::Reset {
+            apply_token::remember_used_secret(plan, self.name, &enrolment)?;
+        }
         let mut changed = false;
         if outcome.remove_automatic_lock {
             changed |= locks::remove_automatic(plan, self.name).await?;
         }
         plan.revoke(&outcome.revoke);
         if outcome.revoke_all_instances {
-            plan.revoke_instances(&record.uid.to_string(), self.kind == Kind::Reset).await?;
+            changed |= plan.remove_instances(&record.uid.to_string(), true).await? > 0;
         }
         if let Some(next) = outcome.next {
             changed = true;
@@ -87,7 +81,7 @@ impl Operation for Carry<'_> {
         let message = self.message(changed);
         if changed {
             plan.event(Entry {
-                code: self.kind.event().to_owned(),
+                code: code.as_str().to_owned(),
                 token: Some(self.name.to_owned()),
                 identity,
                 detail: message.clone(),
