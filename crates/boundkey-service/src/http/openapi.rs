@@ -13,6 +13,7 @@ pub(super) async fn document() -> Response {
 mod tests {
     use std::collections::BTreeSet;
 
+    use boundkey_lifecycle::{Code, LifecycleState};
     use serde_json::Value;
 
     use super::DOCUMENT;
@@ -104,6 +105,23 @@ mod tests {
                     .collect();
                 assert_eq!(declared, in_braces, "{method} {path}");
             }
+        }
+    }
+
+    fn words(schema: &str) -> BTreeSet<String> {
+        let document = document();
+        let words = document["components"]["schemas"][schema]["enum"].as_array().expect("an enumeration");
+        words.iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
+    }
+
+    #[test]
+    fn codes_and_states_are_all_listed() {
+        let states: BTreeSet<String> = LifecycleState::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(words("TokenState"), states);
+        let codes = words("ProblemCode");
+        let never_told = [Code::TokenNotFound, Code::WrongSecret, Code::SecretRequired];
+        for code in Code::ALL {
+            assert_eq!(codes.contains(code.as_str()), !never_told.contains(code), "{code}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The service as a whole, on a memory store.
 
+mod admin;
 mod bootstrap;
 mod fixture;
 mod http;
 mod join;
+mod schema;
 mod serve;

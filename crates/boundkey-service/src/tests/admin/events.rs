@@ -1,0 +1,96 @@
+//! The audit log: pages by cursor, filters, and waiting for what happens next.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use super::token;
+use crate::ServiceConfig;
+use crate::tests::fixture::Fixture;
+
+fn column(page: &Value, name: &str) -> Vec<String> {
+    let items = page["items"].as_array().unwrap().iter();
+    items.map(|event| event[name].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+async fn with_tokens(count: usize) -> Fixture {
+    let fixture = Fixture::new();
+    for number in 0..count {
+        fixture.create(false, vec![token(&format!("t{number}"), json!({}))]).await.ok();
+    }
+    fixture
+}
+
+#[tokio::test]
+async fn pages_by_cursor_show_each_event_once_and_in_order() {
+    let fixture = with_tokens(5).await;
+    let all = fixture.get("/v1/events").await.ok();
+    assert_eq!(column(&all, "token"), ["t0", "t1", "t2", "t3", "t4"]);
+    assert!(all.get("next").is_none());
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = fixture.get(&format!("/v1/events?limit=2{after}")).await.ok();
+        assert!(page["items"].as_array().unwrap().len() <= 2);
+        seen.extend(column(&page, "token"));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, column(&all, "token"));
+    let last = column(&all, "cursor").pop().unwrap();
+    assert_eq!(fixture.get(&format!("/v1/events?after={last}")).await.ok(), json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn events_can_be_asked_for_by_token_code_and_time() {
+    let fixture = with_tokens(3).await;
+    fixture.delete("/v1/tokens/t1").await.ok();
+    let get = async |query: &str| fixture.get(&format!("/v1/events?{query}")).await.ok();
+    assert_eq!(column(&get("token=t1").await, "code"), ["token_created", "token_removed"]);
+    assert_eq!(column(&get("code=token_removed").await, "token"), ["t1"]);
+    assert_eq!(column(&get("code=token_created&token=t2").await, "token"), ["t2"]);
+    fixture.clock.advance(time::Duration::hours(1));
+    fixture.create(false, vec![token("late", json!({}))]).await.ok();
+    assert_eq!(column(&get("since=2026-05-01T12:30:00Z").await, "token"), ["late"]);
+    assert_eq!(fixture.get("/v1/events?since=yesterday").await.refused(), (400, "malformed_request"));
+    assert_eq!(fixture.get("/v1/events?tokens=t1").await.refused(), (400, "malformed_request"));
+}
+
+#[tokio::test]
+async fn an_event_says_who_did_what_and_under_which_id() {
+    let fixture = with_tokens(1).await;
+    let event = fixture.get("/v1/events").await.ok()["items"][0].clone();
+    assert_eq!((&event["actor"], &event["code"]), (&json!("admin:socket"), &json!("token_created")));
+    assert_eq!(event["correlation_id"].as_str().unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_waiting_request_is_answered_by_the_event_it_waits_for() {
+    let fixture = with_tokens(1).await;
+    let cursor = column(&fixture.get("/v1/events").await.ok(), "cursor").remove(0);
+    let path = format!("/v1/events?after={cursor}&token=wanted&wait=30");
+    let (waited, ()) = tokio::join!(fixture.get(&path), async {
+        fixture.create(false, vec![token("other", json!({}))]).await.ok();
+        tokio::task::yield_now().await;
+        fixture.create(false, vec![token("wanted", json!({}))]).await.ok();
+    });
+    assert_eq!(column(&waited.ok(), "token"), ["wanted"]);
+}
+
+#[tokio::test]
+async fn a_waiting_request_is_answered_before_it_is_given_up() {
+    let mut config = ServiceConfig::new("example.com");
+    config.limits.request_timeout = Duration::from_millis(60);
+    let fixture = Fixture::with(config);
+    assert_eq!(fixture.get("/v1/events?wait=30").await.ok(), json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn a_server_that_stops_keeps_nobody_waiting() {
+    let fixture = Fixture::new();
+    let (waited, ()) = tokio::join!(fixture.get("/v1/events?wait=30"), async {
+        tokio::task::yield_now().await;
+        fixture.service.stop();
+    });
+    assert_eq!(waited.ok(), json!({ "items": [] }));
+}

@@ -1,0 +1,102 @@
+//! Listings: pages, filters, rows; nodes and the server's status.
+
+use serde_json::{Value, json};
+
+use super::token;
+use crate::tests::fixture::{Fixture, Machine};
+
+fn names(page: &Value) -> Vec<String> {
+    let items = page["items"].as_array().unwrap().iter();
+    items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn tokens_come_by_name_page_by_page() {
+    let fixture = Fixture::new();
+    let tokens = ["c", "a", "e", "b", "d"].map(|name| token(name, json!({})));
+    fixture.create(false, tokens.into()).await.ok();
+    let first = fixture.get("/v1/tokens?limit=2").await.ok();
+    assert_eq!((names(&first), first["next"].as_str()), (vec!["a".to_owned(), "b".to_owned()], Some("b")));
+    let second = fixture.get("/v1/tokens?limit=2&after=b").await.ok();
+    assert_eq!(names(&second), ["c", "d"]);
+    let last = fixture.get("/v1/tokens?limit=2&after=d").await.ok();
+    assert_eq!((names(&last), last.get("next")), (vec!["e".to_owned()], None));
+    // Out of range reads as the nearest bound.
+    assert_eq!(names(&fixture.get("/v1/tokens?limit=0").await.ok()), ["a"]);
+}
+
+#[tokio::test]
+async fn tokens_can_be_asked_for_by_state_and_as_rows() {
+    let fixture = Fixture::new();
+    let machine = fixture.registered("web");
+    fixture.create(false, vec![token("idle", json!({}))]).await.ok();
+    assert_eq!(names(&fixture.get("/v1/tokens?state=pending").await.ok()), ["idle"]);
+    assert_eq!(names(&fixture.get("/v1/tokens?state=bound").await.ok()), ["web"]);
+    let rows = fixture.get("/v1/tokens?view=summary&state=bound").await.ok();
+    let row = &rows["items"][0];
+    assert_eq!(
+        (&row["name"], &row["state"], &row["hostname"]),
+        (&json!("web"), &json!("bound"), &json!("node-1"))
+    );
+    assert_eq!((&row["recovery_limit"], &row["recoveries_left"]), (&json!(3), &json!(2)));
+    assert_eq!(row["host_id"].as_str(), Some(fixture.enrolment("web").enrolment.identity.unwrap().id()));
+    assert_eq!(machine.token, "web");
+    for query in ["view=rows", "order=name", "limit=many", "state=happy"] {
+        let answer = fixture.get(&format!("/v1/tokens?{query}")).await;
+        assert_eq!(answer.refused(), (400, "malformed_request"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn nodes_are_the_hosts_that_joined() {
+    let fixture = Fixture::new();
+    fixture.create(false, vec![token("idle", json!({}))]).await.ok();
+    assert_eq!(fixture.get("/v1/nodes").await.ok(), json!({ "items": [] }));
+    fixture.registered("web");
+    let nodes = fixture.get("/v1/nodes").await.ok();
+    let enrolment = fixture.enrolment("web").enrolment;
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
+    assert_eq!(nodes["items"][0]["host_id"].as_str(), Some(enrolment.identity.unwrap().id()));
+    assert_eq!(nodes["items"][0]["certificates_expire_at"], "2026-05-02T12:00:00Z");
+}
+
+#[tokio::test]
+async fn the_status_counts_tokens_by_how_they_stand() {
+    let fixture = Fixture::new();
+    fixture.registered("web");
+    fixture.create(false, vec![token("idle", json!({})), token("bad", json!({}))]).await.ok();
+    fixture.post("/v1/locks", json!({ "target": { "join_token": "bad" } })).await.ok();
+    let status = fixture.get("/v1/status").await.ok();
+    assert_eq!((&status["tokens"], &status["bound"], &status["locked"]), (&json!(3), &json!(1), &json!(1)));
+    assert_eq!((&status["cluster_name"], &status["store"]), (&json!("example.com"), &json!("memory")));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found() {
+    let fixture = Fixture::new();
+    for path in ["/v1/tokens/absent", "/v1/bots/absent", "/v1/locks/absent"] {
+        assert_eq!(fixture.get(path).await.refused(), (404, "not_found"), "{path}");
+        assert_eq!(fixture.delete(path).await.refused(), (404, "not_found"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_bot_is_created_shown_and_removed() {
+    let fixture = Fixture::new();
+    let bot = json!({
+        "kind": "bot", "version": "v1", "metadata": { "name": "ci" }, "spec": { "logins": ["deploy"] },
+    });
+    assert_eq!(fixture.put("/v1/bots/ci", &bot, &[]).await.ok()["created"], true);
+    assert_eq!(fixture.put("/v1/bots/ci", &bot, &[]).await.ok()["changed"], false);
+    assert_eq!(names(&fixture.get("/v1/bots").await.ok()), ["ci"]);
+    assert_eq!(fixture.get("/v1/bots/ci").await.ok()["spec"]["logins"], json!(["deploy"]));
+
+    let mut deployer = token("deployer", json!({}));
+    deployer["spec"]["roles"] = json!(["Bot"]);
+    deployer["spec"]["bot_name"] = json!("ci");
+    fixture.create(false, vec![deployer]).await.ok();
+    fixture.delete("/v1/bots/ci").await.ok();
+    let mut machine = Machine::new("deployer", 1, Some(fixture.generated_secret("deployer")));
+    machine.roles = boundkey_token::RoleSet::new([boundkey_token::Role::Bot]);
+    assert_eq!(machine.join(&fixture).unwrap_err().code, "bot_not_found");
+}
