@@ -8,7 +8,7 @@ use boundkey_store::{CommitError, StoreError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What the peer is told.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// What the log is told besides; may hold more than a peer should know, never a secret.
     pub cause: Option<String>,
 }
@@ -17,7 +17,7 @@ impl Refusal {
     /// A refusal by HTTP status, stable code and a sentence that says what to do next.
     pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
         Self {
-            problem: Problem {
+            problem: Box::new(Problem {
                 kind: "about:blank".to_owned(),
                 title: title(status).to_owned(),
                 status,
@@ -26,7 +26,7 @@ impl Refusal {
                 retry_after: None,
                 correlation_id: None,
                 violations: Vec::new(),
-            },
+            }),
             cause: None,
         }
     }
@@ -59,7 +59,7 @@ impl Refusal {
 
     /// A message of the join protocol that is not understood.
     pub(crate) fn from_proto(error: &boundkey_proto::ProtoError) -> Self {
-        Self { problem: error.problem(), cause: Some(error.to_string()) }
+        Self { problem: Box::new(error.problem()), cause: Some(error.to_string()) }
     }
 
     /// 500 for what must not happen; the cause goes to the log alone.

@@ -119,10 +119,11 @@ impl Service {
         &self.0.lists
     }
 
-    /// What agents may pin: the tls CA, and the root of a certificate that replaces the server's own.
+    /// What agents may pin: first the root of a certificate that replaces the server's own, then the tls CA, which
+    /// signs the CA bundle in any case.
     pub fn ca_pins(&self) -> Vec<String> {
-        let mut pins = self.authorities().pins();
-        pins.extend(self.0.served_pins.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        let mut pins = self.0.served_pins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        pins.extend(self.authorities().pins());
         pins
     }
 

@@ -22,13 +22,17 @@ const PER_COMMIT: usize = 500;
 /// So many `confirm` in a row, and no join between them, raise `clone_suspected`.
 const SUSPICIOUS: u32 = 3;
 
+/// Networks that are told apart for a token and code; further ones are counted together.
+const NETWORKS: usize = 32;
+
 /// Where unknown tokens are counted together, and everybody once the table is full.
 const UNKNOWN: &str = "";
+/// Where networks are counted together.
+const VARIOUS: &str = "various networks";
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Place {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Subject {
     token: String,
-    network: String,
     code: &'static str,
 }
 
@@ -40,56 +44,67 @@ struct Row {
     written: Option<OffsetDateTime>,
 }
 
+/// What is to be written: a row as it was, and where it stands.
+struct Due {
+    subject: Subject,
+    network: String,
+    row: Row,
+}
+
 pub(super) struct Refusals {
-    places: usize,
-    rows: Mutex<HashMap<Place, Row>>,
+    subjects: usize,
+    rows: Mutex<HashMap<Subject, HashMap<String, Row>>>,
     confirms: Mutex<HashMap<Uid, u32>>,
 }
 
 impl Refusals {
-    pub(super) fn new(places: usize) -> Self {
-        Self { places: places.max(1), rows: Mutex::default(), confirms: Mutex::default() }
+    pub(super) fn new(subjects: usize) -> Self {
+        Self { subjects: subjects.max(1), rows: Mutex::default(), confirms: Mutex::default() }
     }
 
     fn count(&self, token: &str, context: &RequestContext, code: &'static str, now: OffsetDateTime) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut place = Place { token: token.to_owned(), network: network(context.source), code };
-        if rows.len() >= self.places && !rows.contains_key(&place) {
-            place = Place { token: UNKNOWN.to_owned(), network: "various".to_owned(), code };
+        let mut subject = Subject { token: token.to_owned(), code };
+        if rows.len() >= self.subjects && !rows.contains_key(&subject) {
+            subject.token = UNKNOWN.to_owned();
         }
-        let row = rows.entry(place).or_insert_with(|| Row {
-            count: 0,
-            correlation: String::new(),
-            seen: now,
-            written: None,
-        });
+        let networks = rows.entry(subject).or_default();
+        let mut network = network(context.source);
+        if networks.len() >= NETWORKS && !networks.contains_key(&network) {
+            network = VARIOUS.to_owned();
+        }
+        let empty = Row { count: 0, correlation: String::new(), seen: now, written: None };
+        let row = networks.entry(network).or_insert(empty);
         row.count = row.count.saturating_add(1);
         row.seen = now;
         row.correlation.clone_from(&context.correlation);
     }
 
     /// Takes what is due: rows with news that were not written in the last minute.
-    fn due(&self, now: OffsetDateTime) -> Vec<(Place, Row)> {
+    fn due(&self, now: OffsetDateTime) -> Vec<Due> {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.retain(|_, row| row.count > 0 || (now - row.seen).abs() < FORGOTTEN);
         let mut due = Vec::new();
-        for (place, row) in rows.iter_mut() {
-            let rests = row.written.is_some_and(|written| (now - written).abs() < EVERY);
-            if row.count > 0 && !rests && due.len() < PER_COMMIT {
-                due.push((place.clone(), row.clone()));
-                row.count = 0;
-                row.written = Some(now);
+        for (subject, networks) in rows.iter_mut() {
+            networks.retain(|_, row| row.count > 0 || (now - row.seen).abs() < FORGOTTEN);
+            for (network, row) in networks {
+                let rests = row.written.is_some_and(|written| (now - written).abs() < EVERY);
+                if row.count > 0 && !rests && due.len() < PER_COMMIT {
+                    due.push(Due { subject: subject.clone(), network: network.clone(), row: row.clone() });
+                    row.count = 0;
+                    row.written = Some(now);
+                }
             }
         }
-        due.sort_by(|(a, _), (b, _)| (&a.token, &a.network, a.code).cmp(&(&b.token, &b.network, b.code)));
+        rows.retain(|_, networks| !networks.is_empty());
+        due.sort_by(|a, b| (&a.subject, &a.network).cmp(&(&b.subject, &b.network)));
         due
     }
 
     /// Puts back what could not be written.
-    fn put_back(&self, due: Vec<(Place, Row)>) {
+    fn put_back(&self, due: Vec<Due>) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        for (place, row) in due {
-            if let Some(present) = rows.get_mut(&place) {
+        for Due { subject, network, row } in due {
+            if let Some(present) = rows.get_mut(&subject).and_then(|networks| networks.get_mut(&network)) {
                 present.count = present.count.saturating_add(row.count);
                 present.written = row.written;
             }
@@ -103,8 +118,8 @@ impl Refusals {
     /// True at the third in a row.
     fn suspicious(&self, uid: Uid) -> bool {
         let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
-        if confirms.len() >= self.places && !confirms.contains_key(&uid) {
-            return false;
+        if confirms.len() >= self.subjects && !confirms.contains_key(&uid) {
+            confirms.clear();
         }
         let count = confirms.entry(uid).or_default();
         *count = count.saturating_add(1);
@@ -141,14 +156,14 @@ pub async fn flush_refusals(service: &Service, now: OffsetDateTime) -> Result<us
         return Ok(0);
     }
     let mut batch = Batch::default();
-    for (place, row) in &due {
+    for Due { subject, network, row } in &due {
         let context =
             RequestContext { correlation: row.correlation.clone(), source: None, actor: "join".to_owned() };
-        let mut events = Events::new(now, &context).seen_from(&place.network);
+        let mut events = Events::new(now, &context).seen_from(network);
         events.push(Entry {
-            code: place.code.to_owned(),
-            token: (place.token != UNKNOWN).then(|| place.token.clone()),
-            detail: format!("{} from {}: {}", place.code, place.network, counted(row.count)),
+            code: subject.code.to_owned(),
+            token: (subject.token != UNKNOWN).then(|| subject.token.clone()),
+            detail: format!("{} from {network}", counted(row.count)),
             count: row.count,
             ..Entry::default()
         });

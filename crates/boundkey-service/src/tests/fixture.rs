@@ -242,7 +242,7 @@ impl Machine {
     }
 
     /// Begin and complete, `confirm` and rotation included, without storing the result.
-    pub(super) fn try_join(&mut self, fixture: &Fixture) -> Result<JoinResult, Problem> {
+    pub(super) fn try_join(&mut self, fixture: &Fixture) -> Result<JoinResult, Box<Problem>> {
         let mut challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
         for _ in 0..5 {
             match self.send(fixture, &challenge).map_err(|refused| refused.refusal.problem)? {
@@ -255,7 +255,7 @@ impl Machine {
     }
 
     /// A whole join: the result is stored, the attempt ends.
-    pub(super) fn join(&mut self, fixture: &Fixture) -> Result<JoinResult, Problem> {
+    pub(super) fn join(&mut self, fixture: &Fixture) -> Result<JoinResult, Box<Problem>> {
         let result = self.try_join(fixture)?;
         self.store(&result);
         Ok(result)

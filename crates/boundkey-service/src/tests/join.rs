@@ -1,23 +1,19 @@
-//! The join loop: what is admitted, what is written, what is refused and how it looks.
+//! The join loop: what is admitted, what is written and what is signed.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use boundkey_ca::{inspect_leaf, inspect_ssh};
-use boundkey_keys::{MasterKey, Secret};
+use boundkey_keys::Secret;
+use boundkey_lifecycle::{Verb, apply_verb};
 use boundkey_proto::{JoinKindName, JoinResult, result_digest};
-use boundkey_store::{
-    Batch, CommitError, Committed, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch, keys,
-};
+use boundkey_store::records::{LockIndex, TokenRecord};
+use boundkey_store::{Batch, Store as _, keys};
 use boundkey_token::{Role, RoleSet};
-use time::OffsetDateTime;
 use time::macros::datetime;
 
-use super::fixture::{CLUSTER, Counted, Fixture, Machine, now};
-use crate::{AutoLockRevokes, InPlace, Lifetimes, ManualClock, Parts, Service, ServiceConfig, join};
+use super::fixture::{CLUSTER, Fixture, Machine, now};
+use crate::{AutoLockRevokes, Lifetimes, Loaded, ServiceConfig, locking, put};
 
 fn registered(fixture: &Fixture, name: &str) -> Machine {
     fixture.node_token(name, "");
@@ -153,68 +149,6 @@ fn a_due_rotation_is_asked_for_and_done_in_the_same_join() {
 }
 
 #[test]
-fn whoever_proves_nothing_is_told_the_same_whatever_the_cause() {
-    let fixture = Fixture::new();
-    fixture.node_token("web", "");
-    fixture.node_token("gone", "");
-    let mut answers = Vec::new();
-    let mut wrong = Machine::new("web", 2, Some(Secret::generated([9; 32])));
-    answers.push(wrong.try_join(&fixture).unwrap_err());
-    answers.push(Machine::new("web", 2, None).try_join(&fixture).unwrap_err());
-    answers.push(Machine::new("unknown", 2, None).try_join(&fixture).unwrap_err());
-    wrong.token = "unknown".to_owned();
-    answers.push(wrong.try_join(&fixture).unwrap_err());
-    for answer in &answers {
-        assert_eq!((answer.status, answer.code.as_str()), (403, "denied"));
-        assert_eq!(answer.detail, answers[0].detail);
-    }
-    assert_eq!(fixture.event_codes(), ["token_created", "token_created"], "none of it cost a commit");
-}
-
-#[test]
-fn strangers_are_counted_and_written_at_most_once_a_minute() {
-    let fixture = Fixture::new();
-    fixture.node_token("web", "");
-    let flush = |f: &Fixture| now(join::flush_refusals(&f.service, f.service.now())).unwrap();
-    for host in 0..40 {
-        let mut machine = Machine::new("web", 2, Some(Secret::generated([host; 32])));
-        machine.source = Some(IpAddr::from([198, 51, 100, host]));
-        machine.try_join(&fixture).unwrap_err();
-        machine.token = format!("invented-{host}");
-        machine.try_join(&fixture).unwrap_err();
-    }
-    assert_eq!(flush(&fixture), 2, "one row for the token, one for all unknown ones");
-    let events = fixture.events();
-    let mut counts: Vec<_> =
-        events[1..].iter().map(|e| (e.token.as_deref(), e.source.as_deref(), e.count)).collect();
-    counts.sort();
-    assert_eq!(counts, [(None, Some("198.51.100.0/24"), 40), (Some("web"), Some("198.51.100.0/24"), 40)]);
-    assert!(events.iter().any(|event| event.code == "denied_wrong_secret"));
-
-    let mut machine = Machine::new("web", 2, Some(Secret::generated([1; 32])));
-    machine.source = Some(IpAddr::from([198, 51, 100, 1]));
-    machine.try_join(&fixture).unwrap_err();
-    assert_eq!(flush(&fixture), 0, "within the minute");
-    fixture.clock.advance(time::Duration::minutes(1));
-    assert_eq!(flush(&fixture), 1);
-    assert_eq!(fixture.events().last().unwrap().count, 1);
-}
-
-#[test]
-fn wrong_secrets_in_a_row_are_answered_late_and_a_right_one_at_once() {
-    let fixture = Fixture::new();
-    fixture.node_token("web", "");
-    let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
-    let wrong = Machine::new("web", 2, Some(Secret::generated([9; 32])));
-    let holds: Vec<u64> =
-        (0..9).map(|_| wrong.send(&fixture, &challenge).unwrap_err().hold.as_secs()).collect();
-    assert_eq!(holds, [0, 0, 0, 0, 0, 1, 2, 4, 8]);
-    let mut right = Machine::new("web", 3, Some(fixture.generated_secret("web")));
-    right.source = wrong.source;
-    assert_eq!(right.join(&fixture).unwrap().kind, JoinKindName::Registered);
-}
-
-#[test]
 fn a_secret_that_people_made_registers_too() {
     let fixture = Fixture::new();
     fixture.node_token(
@@ -224,19 +158,6 @@ fn a_secret_that_people_made_registers_too() {
     let secret = Secret::new("correct horse battery staple".to_owned());
     let mut machine = Machine::new("web", 1, Some(secret));
     assert_eq!(machine.join(&fixture).unwrap().kind, JoinKindName::Registered);
-}
-
-#[test]
-fn a_right_secret_on_a_bound_token_is_an_event_of_its_own() {
-    let fixture = Fixture::new();
-    fixture.node_token("web", "");
-    let secret = fixture.generated_secret("web");
-    Machine::new("web", 1, Some(secret.duplicate())).join(&fixture).unwrap();
-    fixture.clock.advance(time::Duration::seconds(1));
-    let problem = Machine::new("web", 2, Some(secret)).try_join(&fixture).unwrap_err();
-    assert_eq!(problem.status, 403);
-    assert_eq!(fixture.event_codes().last().unwrap(), "secret_replayed");
-    assert_eq!(fixture.enrolment("web").enrolment.sequence, 1);
 }
 
 #[test]
@@ -327,6 +248,95 @@ fn a_bot_gets_a_user_certificate_for_its_logins() {
 }
 
 #[test]
+fn an_insecure_token_lets_many_in_at_once_and_keeps_each_apart() {
+    let fixture = Fixture::new();
+    let key = boundkey_keys::PrivateKey::ed25519_from_seed(&[5; 32]);
+    let spec = |mode: &str| {
+        format!(
+            "  bound_keypair:\n    onboarding:\n      initial_public_key: {}\n    recovery:\n      mode: {mode}\n",
+            key.public_key().to_openssh()
+        )
+    };
+    fixture.node_token("ci", &spec("insecure"));
+    let client = |seed: u8| {
+        let mut machine = Machine::new("ci", seed, None);
+        machine.bound = boundkey_keys::PrivateKey::ed25519_from_seed(&[5; 32]);
+        machine
+    };
+    let mut ids = std::collections::BTreeSet::new();
+    let mut clients: Vec<Machine> = (1..=4).map(client).collect();
+    for machine in &mut clients {
+        fixture.clock.advance(time::Duration::seconds(1));
+        ids.insert(machine.join(&fixture).unwrap().identity.id().to_owned());
+    }
+    assert_eq!(ids.len(), 4, "each is its own host");
+    let enrolment = fixture.enrolment("ci").enrolment;
+    assert!(enrolment.shared);
+    assert!(fixture.count("instance/") >= 3);
+    for machine in &mut clients {
+        fixture.clock.advance(time::Duration::hours(1));
+        assert!(ids.contains(machine.join(&fixture).unwrap().identity.id()), "and stays it");
+    }
+    assert_eq!(fixture.enrolment("ci").enrolment.recovery_count, enrolment.recovery_count);
+
+    // Leaving: the first that comes stays, the others' certificates are revoked.
+    fixture.node_token("ci", &spec("standard"));
+    fixture.clock.advance(time::Duration::hours(1));
+    clients[2].join(&fixture).unwrap();
+    assert!(!fixture.enrolment("ci").enrolment.shared);
+    assert!(fixture.count("revoked/host/") >= 3);
+    assert_eq!(clients[0].try_join(&fixture).unwrap_err().code, "shared_token");
+    assert_eq!(fixture.count(keys::LOCK), 0);
+}
+
+#[test]
+fn a_restored_backup_is_healed_by_the_state_of_the_machine() {
+    let fixture = Fixture::new();
+    let mut machine = registered(&fixture, "web");
+    let backup = fixture.store.snapshot();
+    for _ in 0..3 {
+        fixture.clock.advance(time::Duration::hours(6));
+        machine.join(&fixture).unwrap();
+    }
+    fixture.store.restore(&backup);
+    fixture.clock.advance(time::Duration::hours(6));
+    assert_eq!(machine.join(&fixture).unwrap().kind, JoinKindName::Renewed);
+    assert_eq!(fixture.enrolment("web").enrolment.sequence, 5);
+    let notes = fixture.events().last().unwrap().notes.clone();
+    assert!(notes.iter().any(|note| note.starts_with("rollback_healed")), "{notes:?}");
+}
+
+#[test]
+fn a_resync_lets_a_reverted_snapshot_back_in() {
+    let fixture = Fixture::new();
+    let mut machine = registered(&fixture, "web");
+    let mut reverted = machine.copy();
+    fixture.clock.advance(time::Duration::hours(1));
+    machine.join(&fixture).unwrap();
+    fixture.clock.advance(time::Duration::hours(1));
+    assert_eq!(reverted.try_join(&fixture).unwrap_err().code, "clone_detected");
+    let uid = fixture.enrolment("web").uid;
+    let mut record = fixture.enrolment("web");
+    let token: Loaded<TokenRecord> =
+        now(fixture.service.load(&keys::token("web"), fixture.service.now())).unwrap().unwrap();
+    let verb = Verb::Resync { ttl: Duration::from_secs(3600), keep_key: true };
+    let outcome = apply_verb(&token.record.token, &record.enrolment, verb, fixture.service.now());
+    assert!(outcome.remove_automatic_lock);
+    record.enrolment = outcome.next.unwrap();
+    let index: Loaded<LockIndex> =
+        now(fixture.service.load(&keys::lock_of("token", "web"), fixture.service.now())).unwrap().unwrap();
+    let mut writes =
+        locking::remove(&locking::automatic_id(uid), &keys::lock_of("token", "web"), &index.record);
+    writes.push(put(keys::enrolment("web"), &record));
+    now(fixture.store.commit(Batch { conditions: Vec::new(), writes }, fixture.service.now())).unwrap();
+    fixture.clock.advance(time::Duration::minutes(1));
+    reverted.join(&fixture).unwrap();
+    let event = fixture.events().pop().unwrap();
+    assert!(event.notes.contains(&"by_grant".to_owned()), "{event:?}");
+    assert_eq!(fixture.count(keys::LOCK), 0);
+}
+
+#[test]
 fn a_lock_by_hand_wins_over_a_join() {
     let fixture = Fixture::new();
     let mut machine = registered(&fixture, "web");
@@ -347,133 +357,4 @@ fn names_that_a_token_may_have_and_a_certificate_may_not_stop_no_join() {
         let view = inspect_leaf(&leaf(&result)).unwrap();
         assert!(view.dns_names.contains(&result.identity.id().to_owned()), "{name}: {:?}", view.dns_names);
     }
-}
-
-/// A store in which somebody else writes between the reading and the commit of a join.
-struct Raced {
-    store: MemoryStore,
-    /// So many commits of joins are still to lose.
-    races: AtomicUsize,
-    token: &'static str,
-}
-
-#[async_trait]
-impl Store for Raced {
-    async fn get_many(&self, keys: &[&str], now: OffsetDateTime) -> Result<Vec<Option<Entry>>, StoreError> {
-        self.store.get_many(keys, now).await
-    }
-
-    async fn commit(&self, batch: Batch, now: OffsetDateTime) -> Result<Committed, CommitError> {
-        let key = keys::token(self.token);
-        let joins =
-            batch.writes.iter().any(
-                |w| matches!(w, boundkey_store::Write::Put { key, .. } if key.starts_with("enrolment/")),
-            ) && batch.conditions.iter().any(|c| c.key().starts_with("lock-of/"));
-        if joins && self.races.load(Ordering::Relaxed) > 0 {
-            self.races.fetch_sub(1, Ordering::Relaxed);
-            let value = self.store.get_many(&[&key], now).await?[0].clone().expect("the token").value;
-            let touch =
-                Batch { conditions: Vec::new(), writes: vec![boundkey_store::Write::Put { key, value }] };
-            self.store.commit(touch, now).await?;
-        }
-        self.store.commit(batch, now).await
-    }
-
-    async fn range(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        now: OffsetDateTime,
-    ) -> Result<Range, StoreError> {
-        self.store.range(prefix, after, limit, now).await
-    }
-
-    async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.store.watch(prefix, after).await
-    }
-
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        self.store.revision().await
-    }
-}
-
-fn raced(races: usize) -> (Arc<Raced>, Fixture) {
-    let store = Arc::new(Raced { store: MemoryStore::new(), races: AtomicUsize::new(0), token: "web" });
-    let clock = Arc::new(ManualClock::new(datetime!(2026-05-01 12:00 UTC)));
-    let service = now(Service::start(Parts {
-        store: store.clone(),
-        master: MasterKey::new(1, [7; 32]),
-        config: ServiceConfig::new(CLUSTER),
-        clock: clock.clone(),
-        entropy: Arc::new(Counted::from(1)),
-        stretch: Arc::new(InPlace),
-    }))
-    .unwrap();
-    let fixture = Fixture { service, store: Arc::new(MemoryStore::new()), clock };
-    fixture.node_token("web", "");
-    store.races.store(races, Ordering::Relaxed);
-    (store, fixture)
-}
-
-#[test]
-fn a_join_that_loses_a_race_is_decided_again() {
-    let (store, fixture) = raced(3);
-    let mut machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
-    assert_eq!(machine.join(&fixture).unwrap().kind, JoinKindName::Registered);
-    assert_eq!(store.races.load(Ordering::Relaxed), 0);
-    assert_eq!(fixture.enrolment("web").enrolment.sequence, 1);
-}
-
-#[test]
-fn a_join_that_loses_every_race_comes_again_later() {
-    let (_store, fixture) = raced(usize::MAX);
-    let mut machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
-    let problem = machine.try_join(&fixture).unwrap_err();
-    assert_eq!((problem.status, problem.code.as_str(), problem.retry_after), (503, "busy", Some(1)));
-}
-
-#[test]
-fn a_removed_tokens_secret_stays_used() {
-    let fixture = Fixture::new();
-    let spec = "  bound_keypair:\n    onboarding:\n      registration_secret: correct horse battery staple\n";
-    fixture.node_token("web", spec);
-    let secret = Secret::new("correct horse battery staple".to_owned());
-    let mut first = Machine::new("web", 1, Some(secret.duplicate()));
-    first.join(&fixture).unwrap();
-    let proof_key = boundkey_keys::secret_proof_key(&secret, CLUSTER, "web");
-    let used = keys::used_secret(&fixture.service.secret_fingerprint(proof_key.as_ref()));
-    let writes = vec![
-        boundkey_store::Write::Delete { key: keys::token("web") },
-        boundkey_store::Write::Delete { key: keys::enrolment("web") },
-    ];
-    now(fixture.store.commit(Batch { conditions: Vec::new(), writes }, fixture.service.now())).unwrap();
-    fixture.node_token("web", spec);
-    let mark = crate::put(
-        used,
-        &boundkey_store::records::RevokedRecord {
-            revoked_at: fixture.service.now(),
-            expires_at: fixture.service.now(),
-        },
-    );
-    now(fixture.store.commit(Batch { conditions: Vec::new(), writes: vec![mark] }, fixture.service.now()))
-        .unwrap();
-    let mut second = Machine::new("web", 2, Some(secret));
-    assert_eq!(second.try_join(&fixture).unwrap_err().status, 403);
-    assert!(!fixture.enrolment("web").enrolment.is_bound());
-}
-
-#[test]
-fn too_many_joins_at_a_time_are_asked_to_come_again() {
-    let mut config = ServiceConfig::new(CLUSTER);
-    config.limits.concurrent_joins = 1;
-    let fixture = Fixture::with(config);
-    fixture.node_token("web", "");
-    let machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
-    let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
-    let taken = fixture.service.joins().occupy();
-    let refused = machine.send(&fixture, &challenge).unwrap_err().refusal.problem;
-    assert_eq!((refused.status, refused.code.as_str(), refused.retry_after), (503, "overloaded", Some(1)));
-    drop(taken);
-    machine.send(&fixture, &challenge).unwrap();
 }

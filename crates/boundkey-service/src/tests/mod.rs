@@ -5,5 +5,7 @@ mod bootstrap;
 mod fixture;
 mod http;
 mod join;
+mod race;
+mod refusals;
 mod schema;
 mod serve;

@@ -184,7 +184,7 @@ fn a_certificate_from_files_replaces_the_own_one_and_is_pinned() {
         key: key.to_owned(),
     };
     let tls = ServerTls::new(&fixture.service, source(&certificate, &fitting)).unwrap();
-    assert_eq!(fixture.service.ca_pins(), [fixture.service.authorities().tls.pin(), issuer.pin()]);
+    assert_eq!(fixture.service.ca_pins(), [issuer.pin(), fixture.service.authorities().tls.pin()]);
 
     let other = put("other.pem", &PrivateKey::generate_p256().unwrap().to_pkcs8_pem());
     let empty = put("empty.pem", "nothing here\n");
