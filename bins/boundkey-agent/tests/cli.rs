@@ -1,4 +1,5 @@
 //! The command line, as a user meets it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

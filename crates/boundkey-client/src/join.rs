@@ -105,11 +105,18 @@ pub struct Joiner<'a, T> {
     pub entropy: &'a dyn Entropy,
 }
 
+/// A request and the keys that prove it.
+struct Signed<'s> {
+    request: Request,
+    bound: &'s HeldKey,
+    new: Option<&'s HeldKey>,
+}
+
 /// What one try of an attempt came to.
 enum Tried {
     Joined(Box<Joined>),
     /// The attempt had been admitted long ago: its state is stored, and a new attempt is due.
-    Provisional(AgentState),
+    Provisional(Box<AgentState>),
 }
 
 impl<T: Transport> Joiner<'_, T> {
@@ -124,7 +131,7 @@ impl<T: Transport> Joiner<'_, T> {
             self.ensure_attempt(&mut state)?;
             match self.try_with_fallbacks(state).await? {
                 Tried::Joined(joined) => return Ok(*joined),
-                Tried::Provisional(stored) => state = stored,
+                Tried::Provisional(stored) => state = *stored,
             }
         }
         Err(JoinError::OnlyProvisional)
@@ -278,14 +285,12 @@ impl<T: Transport> Joiner<'_, T> {
         state: &AgentState,
         proof_key: Option<&[u8; 32]>,
     ) -> Result<Complete, JoinError> {
-        let (request, bound, new) = self.request(state)?;
+        let Signed { request, bound, new } = self.request(state)?;
+        let new = new.map(|key| key as &dyn Signer);
         Ok(build_complete(challenge, view, &request, bound, new, proof_key)?)
     }
 
-    fn request<'s>(
-        &self,
-        state: &'s AgentState,
-    ) -> Result<(Request, &'s dyn Signer, Option<&'s dyn Signer>), JoinError> {
+    fn request<'s>(&self, state: &'s AgentState) -> Result<Signed<'s>, JoinError> {
         let (Some(pending), Some(bound)) = (&state.pending, &state.bound_key) else {
             return Err(JoinError::NoAttempt);
         };
@@ -303,7 +308,7 @@ impl<T: Transport> Joiner<'_, T> {
             join_state: state.join_state.clone(),
             facts: self.plan.facts.clone(),
         };
-        Ok((request, bound, pending.new_key.as_ref().map(|key| key as &dyn Signer)))
+        Ok(Signed { request, bound, new: pending.new_key.as_ref() })
     }
 
     /// The new key is written before it is offered.
@@ -326,7 +331,7 @@ impl<T: Transport> Joiner<'_, T> {
         result: JoinResult,
         view: &ChallengeView,
     ) -> Result<Tried, JoinError> {
-        let (request, ..) = self.request(&state)?;
+        let request = self.request(&state)?.request;
         let checked = check::check(&result, &request, &state, view, self.transport.channel().as_ref())?;
         let now = self.clock.now();
         let before = state.bound_key.as_ref().map(|key| key.public_key().thumbprint());
@@ -334,7 +339,7 @@ impl<T: Transport> Joiner<'_, T> {
         let Some(certified) = checked.certified else {
             store::accept_provisional(&mut state, &result)?;
             self.keystore.save(&state)?;
-            return Ok(Tried::Provisional(state));
+            return Ok(Tried::Provisional(Box::new(state)));
         };
         let renew_in = bounded_wait(result.renew_in_seconds, certified.not_after - result.server_time);
         store::accept_result(&mut state, &result, certified, now, now + renew_in)?;

@@ -1,4 +1,59 @@
-//! The machine's side.
+//! The machine's side of a cluster: the agent (join, renew, rotate, outputs), and the client of administration.
+//!
+//! ```text
+//!   config ──> agent ──┬──> join ──> keystore     begin, complete, check, store: crash-safe, over any transport
+//!                      │      └────> transport    one HTTPS connection; `trust` says to whom
+//!                      ├──> outputs               certificates and keys for nginx, sshd, ssh
+//!                      └──> schedule, backoff     when to try again
+//!   status             what another process may know of it
+//!   admin              the administrator's side, over the socket or mutual TLS
+//! ```
+//!
+//! | who can act | shows in |
+//! |---|---|
+//! | whoever wrote the configuration | [`config::ConfigError`]: every fault with file, line and column |
+//! | whoever runs this machine | [`TrustError`], [`config::CredentialError`], `KeystoreError`, [`outputs::OutputError`] |
+//! | an administrator of the cluster | [`join::JoinError::Refused`], with the server's code |
+//! | nobody: time | [`TransportError`]; see [`join::JoinError::remedy`] |
+//!
+//! What it does **not** do: it decides nothing about a join (the server does), holds no CA key, never stores or sends a
+//! registration secret, and trusts no server that nobody vouched for. Protocol messages are `boundkey-proto`'s, the state
+//! is `boundkey-keystore`'s.
+//!
+//! More in `docs/protocol.md`, chapter *The agent's side*, and `docs/architecture.md`.
+//!
+//! An agent inside another program:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use boundkey_client::agent::Agent;
+//! use boundkey_client::config::{AgentConfig, Environment};
+//! use boundkey_client::{SystemClock, SystemEntropy};
+//!
+//! # async fn embed() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = AgentConfig::load(Path::new("/etc/boundkey.yaml"), Environment::of_process())?;
+//! let mut agent = Agent::open(config, "my-program 1.0", false, Arc::new(SystemClock), Arc::new(SystemEntropy::new()))?;
+//! let joined = agent.join_once().await?;
+//! println!("next join in {:?}", joined.renew_in);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading a configuration, with all its faults:
+//!
+//! ```
+//! use boundkey_client::config::{AgentConfig, Environment};
+//!
+//! let text = b"agent:\n  join_params: {token_name: web-1}\n  server: s.example.com\nssh_service: {enable: true}\n";
+//! let error = AgentConfig::parse(text, "agent.yaml", Environment::default()).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "agent.yaml:4:15: ssh_service.enable: found an unknown field; allowed: enabled (did you mean `enabled`?)"
+//! );
+//! ```
+
 pub mod admin;
 pub mod agent;
 mod backoff;

@@ -212,25 +212,28 @@ fn check_identity(leaf: &X509Certificate<'_>, identity: &Identity, cluster: &str
             _ => None,
         })
         .collect();
-    let (expected, fits): (String, Box<dyn Fn(&str) -> bool>) = match identity {
-        Identity::Host(id) => {
-            let whole = format!("spiffe://{cluster}/host/{id}");
-            (whole.clone(), Box::new(move |uri| uri == whole))
-        }
-        Identity::BotInstance(id) => {
-            let (start, end) = (format!("spiffe://{cluster}/bot/"), format!("/{id}"));
-            let shown = format!("{start}BOT{end}");
-            let fits = move |uri: &str| {
-                uri.strip_prefix(&start)
-                    .and_then(|rest| rest.strip_suffix(&end))
-                    .is_some_and(|bot| !bot.is_empty() && !bot.contains('/'))
-            };
-            (shown, Box::new(fits))
+    let (start, end, shown) = match identity {
+        Identity::Host(id) => (format!("spiffe://{cluster}/host"), format!("/{id}"), ""),
+        Identity::BotInstance(id) => (format!("spiffe://{cluster}/bot"), format!("/{id}"), "/BOT"),
+    };
+    // In between a bot has its name: one segment.
+    let fits = |uri: &str| {
+        let Some(middle) = uri.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end)) else {
+            return false;
+        };
+        match identity {
+            Identity::Host(_) => middle.is_empty(),
+            Identity::BotInstance(_) => {
+                middle.strip_prefix('/').is_some_and(|bot| !bot.is_empty() && !bot.contains('/'))
+            }
         }
     };
     match uris.as_slice() {
         [one] if fits(one) => Ok(()),
-        found => Err(ResultError::OtherIdentity { expected, found: found.join(", ") }),
+        found => {
+            let expected = format!("{start}{shown}{end}");
+            Err(ResultError::OtherIdentity { expected, found: found.join(", ") })
+        }
     }
 }
 
