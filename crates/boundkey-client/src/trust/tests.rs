@@ -196,7 +196,8 @@ fn a_certificate_of_the_cluster_that_is_no_servers_does_not_pass_for_one() {
     let leaf = client.signed_by(&KeyPair::generate().unwrap(), &root.issuer).unwrap().der().clone();
     let error = verify(&Trust::pins(vec![root.pin()]), &[leaf, root.der.clone()], "localhost").unwrap_err();
     assert!(matches!(error, TrustError::Unusable(_)), "{error}");
-    let error = verify(&Trust::pins(vec![root.pin()]), &[root.der.clone()], "localhost").unwrap_err();
+    let error =
+        verify(&Trust::pins(vec![root.pin()]), std::slice::from_ref(&root.der), "localhost").unwrap_err();
     assert!(matches!(error, TrustError::Unusable(_)), "{error}");
     assert!(matches!(verify(&Trust::pins(vec![root.pin()]), &[], "localhost"), Err(TrustError::Unusable(_))));
 }
