@@ -224,7 +224,7 @@ async fn a_refusal_is_said_with_its_code_and_not_hammered() {
         assert!(next.is_none_or(|next| next > SystemClock.now() + Duration::from_secs(600)));
     })
     .await;
-    let error = machine.agent(&server, HOST).join_within(Duration::from_secs(30)).await.err().unwrap();
+    let error = agent.join_within(Duration::from_secs(30)).await.err().unwrap();
     assert!(error.to_string().starts_with("role_not_allowed: "), "{error}");
 }
 

@@ -19,23 +19,16 @@ pub(crate) struct Server {
     pub(crate) token: &'static str,
     pub(crate) address: String,
     pub(crate) pin: String,
-    service: Service,
+    store: Arc<MemoryStore>,
+    master: [u8; 32],
     running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Server {
     /// `roles` and further lines of the token's spec.
     pub(crate) async fn start(roles: &str, spec: &str) -> Self {
-        let service = Service::start(Parts {
-            store: Arc::new(MemoryStore::new()),
-            master: MasterKey::new(1, rand()),
-            config: ServiceConfig::new("example.com"),
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy::new()),
-            stretch: Arc::new(InPlace),
-        })
-        .await
-        .unwrap();
+        let (store, master) = (Arc::new(MemoryStore::new()), rand());
+        let service = open(&store, master).await;
         let yaml = format!(
             "kind: bot\nversion: v1\nmetadata: {{name: ci}}\n---\nkind: token\nversion: v2\nmetadata: {{name: t}}\nspec:\n  \
              roles: [{roles}]\n  join_method: bound_keypair\n  {spec}\n  bound_keypair:\n    onboarding: \
@@ -47,7 +40,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let pin = service.ca_pins().remove(0);
-        let server = Self { token: "t", address, pin, service, running: Mutex::default() };
+        let server = Self { token: "t", address, pin, store, master, running: Mutex::default() };
         server.serve().await;
         server
     }
@@ -56,9 +49,9 @@ impl Server {
     pub(crate) async fn serve(&self) {
         let tls = TcpListener::bind(&self.address).await.unwrap();
         let source = TlsSource::Own { addresses: vec![self.address.clone()] };
-        let certificate = ServerTls::new(&self.service, source).unwrap();
+        let service = open(&self.store, self.master).await;
+        let certificate = ServerTls::new(&service, source).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = self.service.clone();
         let task = tokio::spawn(async move {
             let listeners = Listeners { tls, certificate, admin: None };
             serve(service, listeners, async { drop(stopped.await) }).await.unwrap();
@@ -76,9 +69,23 @@ impl Server {
 
     pub(crate) async fn enrolment(&self) -> Enrolment {
         let key = keys::enrolment(self.token);
-        let loaded = self.service.load::<EnrolmentRecord>(&key, self.service.now()).await.unwrap();
+        let service = open(&self.store, self.master).await;
+        let loaded = service.load::<EnrolmentRecord>(&key, service.now()).await.unwrap();
         loaded.map(|loaded| loaded.record.enrolment).unwrap_or_default()
     }
+}
+
+async fn open(store: &Arc<MemoryStore>, master: [u8; 32]) -> Service {
+    Service::start(Parts {
+        store: Arc::<MemoryStore>::clone(store),
+        master: MasterKey::new(1, master),
+        config: ServiceConfig::new("example.com"),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::new()),
+        stretch: Arc::new(InPlace),
+    })
+    .await
+    .unwrap()
 }
 
 fn rand() -> [u8; 32] {
