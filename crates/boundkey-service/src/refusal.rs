@@ -16,19 +16,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal by HTTP status, stable code and a sentence that says what to do next.
     pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            problem: Box::new(Problem {
-                kind: "about:blank".to_owned(),
-                title: title(status).to_owned(),
-                status,
-                code: code.to_owned(),
-                detail: detail.into(),
-                retry_after: None,
-                correlation_id: None,
-                violations: Vec::new(),
-            }),
-            cause: None,
-        }
+        Self { problem: Box::new(Problem::new(status, code, detail)), cause: None }
     }
 
     /// 404 `not_found`.
@@ -111,25 +99,5 @@ impl From<CommitError> for Refusal {
             .because(error),
             CommitError::Unknown(_) | CommitError::Store(_) => Self::unavailable(error),
         }
-    }
-}
-
-fn title(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        503 => "Service Unavailable",
-        _ => "Internal Server Error",
     }
 }
