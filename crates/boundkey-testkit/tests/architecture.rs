@@ -116,3 +116,14 @@ fn serde_yaml_stays_in_boundkey_document() {
         );
     }
 }
+
+#[test]
+fn no_second_cryptography_provider_comes_in() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
+    for banned in ["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls", "rsa"] {
+        assert!(
+            !lock.contains(&format!("name = \"{banned}\"\n")),
+            "{banned} came in with a dependency's default features"
+        );
+    }
+}
