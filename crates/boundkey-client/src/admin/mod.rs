@@ -144,25 +144,25 @@ pub fn encode(text: &str) -> String {
 pub enum AdminError {
     /// Nobody listens on the socket.
     #[error(
-        "no server answers at {}: {source}; is boundkey-server running, and is --data-dir its data directory?",
+        "no server answers at {}: {cause}; is boundkey-server running, and is --data-dir its data directory?",
         .path.display()
     )]
     Connect {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The socket belongs to somebody else.
     #[error(
-        "{} may not be used: {source}; administration is for the server's own user, its admin_socket.group, and root",
+        "{} may not be used: {cause}; administration is for the server's own user, its admin_socket.group, and root",
         .path.display()
     )]
     Permission {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The connection broke or the server is too slow.
     #[error("the server gave no whole answer: {0}")]

@@ -81,9 +81,9 @@ impl Connection {
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, AdminError> {
         let path = || self.path.clone();
-        let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
-            ErrorKind::PermissionDenied => AdminError::Permission { path: path(), source },
-            _ => AdminError::Connect { path: path(), source },
+        let stream = UnixStream::connect(&self.path).await.map_err(|cause| match cause.kind() {
+            ErrorKind::PermissionDenied => AdminError::Permission { path: path(), cause },
+            _ => AdminError::Connect { path: path(), cause },
         })?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
