@@ -19,10 +19,23 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage."
 )]
 pub(crate) struct Arguments {
     /// The server's data directory; its admin.sock is spoken to
-    #[arg(long, global = true, env = "BOUNDKEY_DATA_DIR", default_value = "/var/lib/boundkey-server")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "The server",
+        env = "BOUNDKEY_DATA_DIR",
+        hide_env_values = true,
+        default_value = "/var/lib/boundkey-server"
+    )]
     data_dir: PathBuf,
     /// The socket itself, if it is elsewhere
-    #[arg(long, global = true, env = "BOUNDKEY_ADMIN_SOCKET")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "The server",
+        env = "BOUNDKEY_ADMIN_SOCKET",
+        hide_env_values = true
+    )]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -87,17 +100,25 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CaCommand,
     },
-    /// Print the X.509 revocation list of a CA (DER)
+    /// Print the X.509 revocation list of a CA, in DER
     Crl(CrlOptions),
     /// Print the OpenSSH revoked keys file
     Krl(KrlOptions),
     /// What the server is and how its tokens stand
+    #[command(after_help = "Example:\n  boundkeyctl status --format json")]
     Status(FormatOption),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
-    /// Write the man pages into a directory
-    #[command(hide = true)]
-    Man { out: PathBuf },
+    #[command(after_help = "Example:\n  boundkeyctl completions bash > /etc/bash_completion.d/boundkeyctl")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory, one for each command
+    #[command(after_help = "Example:\n  boundkeyctl man /usr/local/share/man/man1")]
+    Man {
+        /// The directory; made if it is not there
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -209,13 +230,19 @@ pub(crate) enum BotsCommand {
   boundkeyctl bots add ci --logins deploy,ci --with-token")]
     Add(BotAddOptions),
     /// List bots
+    #[command(after_help = "Example:\n  boundkeyctl bots ls --format json")]
     Ls(FormatOption),
     /// Remove a bot; its tokens' joins are denied from then on
-    Rm { name: String },
+    #[command(after_help = "Example:\n  boundkeyctl bots rm ci")]
+    Rm {
+        /// The bot
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct BotAddOptions {
+    /// The bot
     pub(crate) name: String,
     /// SSH principals of its certificates (default: its name)
     #[arg(long, value_delimiter = ',')]
@@ -252,7 +279,7 @@ pub(crate) struct LockOptions {
     #[arg(long)]
     pub(crate) message: Option<String>,
     /// How long (30s, 15m, 24h, 7d); without it until it is removed
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<std::time::Duration>,
     /// Revoke the certificates it holds now
     #[arg(long)]
@@ -264,40 +291,56 @@ pub(crate) struct LockOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeypairCommand {
     /// Allow more recoveries
+    #[command(after_help = "Example:\n  boundkeyctl bound-keypair grant-recovery example-token")]
     GrantRecovery {
+        /// The token
         name: String,
         /// How many from now on
         #[arg(long, default_value_t = 1)]
         count: u32,
     },
     /// Ask for a new key at the next join
+    #[command(
+        after_help = "Example:\n  boundkeyctl bound-keypair rotate example-token --at 2027-01-31T12:00:00Z"
+    )]
     Rotate {
+        /// The token
         name: String,
         /// Not before this time (RFC 3339)
-        #[arg(long, value_parser = rfc3339)]
+        #[arg(long, value_name = "TIME", value_parser = rfc3339)]
         at: Option<time::OffsetDateTime>,
     },
     /// Take the holder of the bound key back after a reverted snapshot or an automatic lock
+    #[command(after_help = "Example:\n  boundkeyctl bound-keypair resync example-token --ttl 15m")]
     Resync {
+        /// The token
         name: String,
         /// How long the grant stays open
-        #[arg(long, default_value = "1h", value_parser = duration)]
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
         ttl: std::time::Duration,
         /// Do not ask for a new key
         #[arg(long)]
         keep_key: bool,
     },
     /// Revoke the certificates: the next join is a recovery
-    Revoke { name: String },
+    #[command(after_help = "Example:\n  boundkeyctl bound-keypair revoke example-token")]
+    Revoke {
+        /// The token
+        name: String,
+    },
     /// Unbind: revoke everything, make a new registration secret
+    #[command(after_help = "Example:\n  boundkeyctl bound-keypair reset example-token --with-secrets")]
     Reset {
+        /// The token
         name: String,
         /// Print the new registration secret
         #[arg(long)]
         with_secrets: bool,
     },
     /// Say what would happen at the next join, and why
+    #[command(after_help = "Example:\n  boundkeyctl bound-keypair explain example-token")]
     Explain {
+        /// The token
         name: String,
         #[command(flatten)]
         format: FormatOption,
@@ -321,11 +364,11 @@ pub(crate) struct EnrollOptions {
     /// A label of every token; repeatable
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     pub(crate) label: Vec<(String, String)>,
-    /// Registration is possible for this long
-    #[arg(long, value_parser = duration)]
+    /// Registration is possible for this long (30s, 15m, 24h, 7d)
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) expires_in: Option<std::time::Duration>,
     /// HOST:PORT for the agents' configs (default: the server's first public address)
-    #[arg(long)]
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
     /// Write NAME.yaml for each into this directory (0600)
     #[arg(long)]
@@ -337,8 +380,14 @@ pub(crate) struct EnrollOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
     /// Print events
+    #[command(after_help = "Examples:
+  boundkeyctl events ls --since 24h --token example-token
+  boundkeyctl events ls --code clone_detected")]
     Ls(EventsOptions),
     /// Print events as they happen
+    #[command(after_help = "Examples:
+  boundkeyctl events watch
+  boundkeyctl events watch --format json | jq .detail")]
     Watch(EventsOptions),
 }
 
@@ -360,15 +409,21 @@ pub(crate) struct EventsOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
     /// Print a CA: PEM for X.509, a public key line for OpenSSH
+    #[command(after_help = "Examples:
+  boundkeyctl ca export --type host > host-ca.pem
+  boundkeyctl ca export --type ssh-user > /etc/ssh/boundkey_user_ca.pub")]
     Export {
-        #[arg(long = "type", value_parser = ["tls", "host", "bot", "ssh-host", "ssh-user"])]
+        /// Which CA
+        #[arg(long = "type", value_name = "CA", value_parser = ["tls", "host", "bot", "ssh-host", "ssh-user"])]
         kind: String,
     },
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  boundkeyctl crl --ca host --out host.crl")]
 pub(crate) struct CrlOptions {
-    #[arg(long, default_value = "host", value_parser = ["tls", "host", "bot"])]
+    /// Which CA
+    #[arg(long, default_value = "host", value_parser = ["host", "bot"])]
     pub(crate) ca: String,
     /// Write to this file
     #[arg(short, long)]
@@ -376,6 +431,7 @@ pub(crate) struct CrlOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  boundkeyctl krl --out /etc/ssh/revoked_keys")]
 pub(crate) struct KrlOptions {
     /// Write to this file
     #[arg(short, long)]
@@ -402,4 +458,60 @@ pub(crate) fn rfc3339(text: &str) -> Result<time::OffsetDateTime, String> {
 /// A file's name for messages: `-` is standard input.
 pub(crate) fn source_name(file: &Path) -> String {
     if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::Arguments;
+
+    fn every(command: &Command, path: &str, visit: &mut impl FnMut(&Command, &str)) {
+        visit(command, path);
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            every(inner, &format!("{path} {}", inner.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_it_understands() {
+        every(&Arguments::command(), "boundkeyctl", &mut |command, path| {
+            if command.has_subcommands() && path != "boundkeyctl" {
+                return;
+            }
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                text.lines().filter(|line| line.starts_with("  ")).filter_map(of_this_tool).collect();
+            assert!(!examples.is_empty(), "{path} has no example");
+            for example in examples {
+                let words = example.split([' ', '\'']).filter(|word| !word.is_empty());
+                let words: Vec<&str> = words.take_while(|word| !["#", ">", "|"].contains(word)).collect();
+                let known = match example.contains('\'') {
+                    // Words in quotes are too much for this splitting.
+                    true => example.starts_with(path),
+                    false => Arguments::command().try_get_matches_from(&words).is_ok(),
+                };
+                assert!(known, "{path}: {example}");
+            }
+        });
+    }
+
+    fn of_this_tool(line: &str) -> Option<&str> {
+        line.find("boundkeyctl ").map(|at| &line[at..])
+    }
+
+    #[test]
+    fn every_command_and_every_argument_is_explained() {
+        every(&Arguments::command(), "boundkeyctl", &mut |command, path| {
+            assert!(command.get_about().is_some(), "{path}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path} {}", argument.get_id());
+            }
+        });
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) async fn export(context: Context, command: CaCommand) -> Result<()> {
 }
 
 pub(crate) async fn crl(context: Context, options: CrlOptions) -> Result<()> {
-    let list = context.client().raw(&format!("/v1/crl?ca={}", options.ca)).await?;
+    let list = context.client().raw(&format!("/v1/crl/{}", options.ca)).await?;
     output::to_file_or_stdout(&list, options.out.as_deref())
 }
 

@@ -10,14 +10,15 @@ use serde_json::Value;
 
 use crate::arguments::{Context, EditOptions};
 use crate::create::{check, identify, sent};
+use crate::failure::usage;
 use crate::get::{Kind, parse};
 use crate::output;
 
 pub(crate) async fn run(context: Context, options: EditOptions) -> Result<()> {
     let (kind, name) = parse(&options.resource)?;
-    let Some(name) = name else { bail!("name one resource to edit, such as token/NAME") };
+    let Some(name) = name else { usage!("name one resource to edit, such as token/NAME") };
     if !matches!(kind, Kind::Token | Kind::Bot) {
-        bail!("only tokens and bots are edited; a lock is removed and set anew");
+        usage!("only tokens and bots are edited; a lock is removed and set anew");
     }
     let path = format!("{}/{}", kind.path(), encode(name));
     let mut client = context.client();

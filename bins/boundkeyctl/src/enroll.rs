@@ -42,16 +42,11 @@ pub(crate) async fn run(context: Context, options: EnrollOptions) -> Result<()> 
     }
     let tokens = tokens(&names, &options)?;
     let mut enrolled = Vec::with_capacity(names.len());
+    let mut outcome = Ok(());
     for (batch, names) in tokens.chunks(BATCH).zip(names.chunks(BATCH)) {
-        for applied in client.apply(batch.to_vec(), false).await?.applied {
-            output::warnings(&applied.warnings);
-        }
-        for name in names {
-            let done = one(&mut client, name, &server, &status, &options).await?;
-            if let Some(out) = &options.out {
-                output::write_whole(&out.join(format!("{name}.yaml")), done.config.as_bytes())?;
-            }
-            enrolled.push(done);
+        outcome = enrol(&mut client, batch, names, (&server, &status), &options, &mut enrolled).await;
+        if outcome.is_err() {
+            break;
         }
         if std::io::stderr().is_terminal() && tokens.len() > BATCH {
             eprint!("\r{} of {} enrolled", enrolled.len(), tokens.len());
@@ -60,7 +55,33 @@ pub(crate) async fn run(context: Context, options: EnrollOptions) -> Result<()> 
     if std::io::stderr().is_terminal() && tokens.len() > BATCH {
         eprintln!();
     }
-    finish(&enrolled, &options)
+    if enrolled.is_empty() {
+        return outcome;
+    }
+    // Whatever was done is told, also when a later batch failed.
+    finish(&enrolled, &options)?;
+    outcome.with_context(|| format!("{} of {} were enrolled", enrolled.len(), tokens.len()))
+}
+
+async fn enrol(
+    client: &mut AdminClient,
+    batch: &[Value],
+    names: &[String],
+    (server, status): (&str, &ServerStatus),
+    options: &EnrollOptions,
+    enrolled: &mut Vec<Enrolled>,
+) -> Result<()> {
+    for applied in client.apply(batch.to_vec(), false).await?.applied {
+        output::warnings(&applied.warnings);
+    }
+    for name in names {
+        let done = one(client, name, server, status, options).await?;
+        if let Some(out) = &options.out {
+            output::write_whole(&out.join(format!("{name}.yaml")), done.config.as_bytes())?;
+        }
+        enrolled.push(done);
+    }
+    Ok(())
 }
 
 fn finish(enrolled: &[Enrolled], options: &EnrollOptions) -> Result<()> {
@@ -129,7 +150,8 @@ fn tokens(names: &[String], options: &EnrollOptions) -> Result<Vec<Value>> {
             token["spec"]["bot_name"] = bot.as_str().into();
         }
         if let Some(expires_in) = options.expires_in {
-            let until = boundkey_document::format_time((now() + expires_in).replace_nanosecond(0)?);
+            let until = now().checked_add(expires_in.try_into()?).context("--expires-in is too long")?;
+            let until = boundkey_document::format_time(until.replace_nanosecond(0)?);
             token["spec"]["bound_keypair"] = json!({ "onboarding": { "must_register_before": until } });
         }
         tokens.extend(

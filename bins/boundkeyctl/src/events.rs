@@ -1,10 +1,11 @@
 //! `events ls|watch`
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use boundkey_api::{Event, Page};
 use boundkey_client::admin::encode;
 
 use crate::arguments::{Context, EventsCommand, EventsOptions, Format, duration, rfc3339};
+use crate::failure::Usage;
 use crate::output;
 use crate::show::now;
 
@@ -33,7 +34,9 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
         let cursor = after.as_ref().map(|after| format!("&after={}", encode(after))).unwrap_or_default();
         let page: Page<Event> = client.get(&format!("/v1/events?wait={WAIT}&{filter}{cursor}")).await?;
         for event in page.items {
-            output::print(&line(&event, options.format.format)?)?;
+            if !output::stream(&line(&event, options.format.format)?)? {
+                return Ok(());
+            }
             after = Some(event.cursor);
         }
     }
@@ -56,9 +59,13 @@ fn filter(options: &EventsOptions, watch: bool) -> Result<String> {
     let mut parts = Vec::new();
     let since = match &options.since {
         Some(text) => Some(match duration(text) {
-            Ok(ago) => now() - ago,
+            Ok(ago) => now()
+                .checked_sub(ago.try_into()?)
+                .ok_or_else(|| Usage(format!("--since {text}: too long ago")))?,
             Err(_) => rfc3339(text).map_err(|_| {
-                anyhow!("--since {text}: expected an RFC 3339 time, or how long ago (30s, 15m, 24h, 7d)")
+                Usage(format!(
+                    "--since {text}: expected an RFC 3339 time, or how long ago (30s, 15m, 24h, 7d)"
+                ))
             })?,
         }),
         None => watch.then(now),

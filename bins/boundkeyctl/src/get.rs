@@ -5,6 +5,7 @@ use boundkey_client::admin::encode;
 use serde_json::Value;
 
 use crate::arguments::{Context, GetOptions};
+use crate::failure::usage;
 use crate::output;
 
 /// A kind of resource that the server serves.
@@ -35,7 +36,7 @@ impl Kind {
             _ => {
                 let nearest = boundkey_document::nearest(word, ["token", "bot", "lock", "node"]);
                 let hint = nearest.map(|nearest| format!(" (did you mean `{nearest}`?)")).unwrap_or_default();
-                bail!("`{word}` is not a kind; allowed: token, bot, lock, node{hint}")
+                usage!("`{word}` is not a kind; allowed: token, bot, lock, node{hint}")
             }
         })
     }
@@ -44,7 +45,7 @@ impl Kind {
 /// `KIND` or `KIND/NAME`.
 pub(crate) fn parse(resource: &str) -> Result<(Kind, Option<&str>)> {
     match resource.split_once('/') {
-        Some((kind, "")) => bail!("`{resource}` names no resource; write {kind}/NAME, or {kind} for all"),
+        Some((kind, "")) => usage!("`{resource}` names no resource; write {kind}/NAME, or {kind} for all"),
         Some((kind, name)) => Ok((Kind::parse(kind)?, Some(name))),
         None => Ok((Kind::parse(resource)?, None)),
     }

@@ -6,6 +6,7 @@ use boundkey_token::LockTarget;
 use serde_json::Value;
 
 use crate::arguments::{Context, Format, LockOptions};
+use crate::failure::usage;
 use crate::output;
 
 pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
@@ -15,7 +16,7 @@ pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
         (_, _, Some(id), _) => LockTarget::Host(id),
         (.., Some(id)) => LockTarget::BotInstance(id),
         (None, None, None, None) => {
-            anyhow::bail!("name what to lock: --token, --bot, --host or --bot-instance")
+            usage!("name what to lock: --token, --bot, --host or --bot-instance")
         }
     };
     let request = LockRequest {

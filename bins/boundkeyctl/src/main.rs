@@ -1,5 +1,4 @@
 //! The administration tool of a boundkey cluster: arguments, runtime, exit status.
-#![expect(clippy::print_stdout, reason = "a command-line tool prints")]
 
 mod arguments;
 mod bots;
@@ -28,7 +27,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             failure::show(&error);
-            ExitCode::FAILURE
+            if error.is::<failure::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -54,13 +53,9 @@ fn run(arguments: Arguments) -> Result<()> {
             Command::Krl(options) => ca::krl(context, options).await,
             Command::Status(options) => show::status(context, options).await,
             Command::Completions { shell } => {
-                clap_complete::generate(
-                    shell,
-                    &mut Arguments::command(),
-                    "boundkeyctl",
-                    &mut std::io::stdout(),
-                );
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Arguments::command(), "boundkeyctl", &mut script);
+                output::bytes(&script)
             }
             Command::Man { out } => output::man_pages(&out),
         }

@@ -1,10 +1,10 @@
 //! Resources as YAML, JSON or a table.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::arguments::{Arguments, Format};
@@ -53,30 +53,57 @@ pub(crate) fn rows(
     }
 }
 
-/// Columns without lines; on a terminal as wide as it is.
+/// Columns without lines.
 fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(match std::io::stdout().is_terminal() {
-        true => ContentArrangement::Dynamic,
-        false => ContentArrangement::Disabled,
-    });
-    table.set_header(header.iter().copied());
+    // Elsewhere than on a terminal the table itself leaves colours out.
+    // A name is never cut in two: a terminal that is too narrow breaks the lines.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let state = header.iter().position(|title| *title == "STATE");
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().enumerate().map(|(column, text)| {
+            let colour = if Some(column) == state { colour(&text) } else { None };
+            let cell = Cell::new(text);
+            match colour {
+                Some(colour) => cell.fg(colour),
+                None => cell,
+            }
+        }));
     }
     table.lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
-/// Prints; a reader that went away (`| head`) is no failure.
-pub(crate) fn print(text: &str) -> Result<()> {
-    bytes(text.as_bytes())
+/// Green: all is well. Yellow: something is to come. Red: nothing joins. The words say the same.
+fn colour(state: &str) -> Option<Color> {
+    match state {
+        "bound" | "shared" => Some(Color::DarkGreen),
+        "pending" | "rotation_due" | "overdue" => Some(Color::DarkYellow),
+        "locked" | "expired" | "registration_expired" | "no_recoveries_left" => Some(Color::DarkRed),
+        _ => None,
+    }
 }
 
+/// Prints; a reader that went away (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<()> {
+    stream(text).map(drop)
+}
+
+/// A piece of something that has no end of its own; false: nobody reads any more.
+pub(crate) fn stream(text: &str) -> Result<bool> {
+    // Colours are for terminals, and for those who did not set NO_COLOR: anstream takes them out elsewhere.
+    write(&mut anstream::stdout().lock(), text.as_bytes())
+}
+
+/// Bytes that are no text, as they are.
 pub(crate) fn bytes(content: &[u8]) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+    write(&mut std::io::stdout().lock(), content).map(drop)
+}
+
+fn write(out: &mut impl Write, content: &[u8]) -> Result<bool> {
     match out.write_all(content).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("cannot print"),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        outcome => outcome.map(|()| true).context("cannot print"),
     }
 }
 

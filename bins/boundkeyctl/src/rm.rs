@@ -1,10 +1,11 @@
 //! `rm KIND/NAME...`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use boundkey_client::admin::encode;
 use serde_json::Value;
 
 use crate::arguments::{Context, RmOptions};
+use crate::failure::usage;
 use crate::get::{Kind, parse};
 use crate::output;
 
@@ -13,8 +14,10 @@ pub(crate) async fn run(context: Context, options: RmOptions) -> Result<()> {
     let mut targets = Vec::with_capacity(options.resources.len());
     for resource in &options.resources {
         match parse(resource)? {
-            (Kind::Node, _) => bail!("a node is the machine behind a token; remove or lock its token"),
-            (_, None) => bail!("`{resource}` names a whole kind; name one resource, such as {resource}/NAME"),
+            (Kind::Node, _) => usage!("a node is the machine behind a token; remove or lock its token"),
+            (_, None) => {
+                usage!("`{resource}` names a whole kind; name one resource, such as {resource}/NAME")
+            }
             (kind, Some(name)) => targets.push((kind, name)),
         }
     }

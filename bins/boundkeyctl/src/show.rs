@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use boundkey_api::{Node, ServerStatus, TokenSummary};
 use time::OffsetDateTime;
 
 use crate::arguments::{Context, Format, FormatOption, ListOptions};
+use crate::failure::usage;
 use crate::output;
 
 /// As `LifecycleState` spells them.
@@ -26,7 +27,7 @@ const STATES: [&str; 9] = [
 pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()> {
     if let Some(state) = options.state.as_deref().filter(|state| !STATES.contains(state)) {
         let hint = boundkey_document::nearest(state, STATES).map(|n| format!(" (did you mean `{n}`?)"));
-        bail!("`{state}` is not a state; allowed: {}{}", STATES.join(", "), hint.unwrap_or_default());
+        usage!("`{state}` is not a state; allowed: {}{}", STATES.join(", "), hint.unwrap_or_default());
     }
     let all: Vec<TokenSummary> = context.client().list("/v1/tokens?view=summary").await?;
     let now = now();
@@ -66,7 +67,7 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
 
 pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> {
     if options.state.is_some() {
-        bail!("nodes have no state of their own; use `tokens ls --state`");
+        usage!("nodes have no state of their own; use `tokens ls --state`");
     }
     let all: Vec<Node> = context.client().list("/v1/nodes").await?;
     let now = now();
