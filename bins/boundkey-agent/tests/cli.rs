@@ -271,6 +271,10 @@ fn the_systemd_unit_names_this_program_and_passes_the_checker() {
         format!("ExecStart={} start -c \"/etc/my config.yaml\"\n", env!("CARGO_BIN_EXE_boundkey-agent"));
     assert!(unit.contains(&exec), "{unit}");
     assert!(unit.contains("Type=notify\n") && !unit.contains("@PROGRAM@"), "{unit}");
+    let file_of = config(dir.path(), "outputs: [{type: tls, path: /opt/app/tls}]\n");
+    let (_, out, _) = run(&["install", "systemd", "-c", path(&file_of)]);
+    let paths = out.lines().find(|line| line.starts_with("ReadWritePaths=")).expect("it may write somewhere");
+    assert!(paths.ends_with(&format!(" -/opt/app -{}", dir.path().join("data").display())), "{paths}");
     let check = Command::new("systemd-analyze")
         .args(["verify", "--recursive-errors=yes", "--man=no"])
         .arg(&file)

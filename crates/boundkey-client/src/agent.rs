@@ -84,8 +84,13 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let mut plan = JoinPlan::of_config(&mut config, version);
         plan.accept_machine = accept_machine;
-        let state = keystore.load()?;
-        check_machine(state.machine.as_deref(), plan.machine.as_deref(), accept_machine)?;
+        let mut state = keystore.load()?;
+        let machine = check_machine(state.machine.as_deref(), plan.machine.as_deref(), accept_machine)?;
+        if state.machine.is_some() && state.machine != machine {
+            // At once, so that the next start needs no flag, whenever the next join is.
+            state.machine = machine;
+            keystore.save(&state)?;
+        }
         let trust = config.trust.load()?;
         let transport =
             HttpsTransport::new(config.server.clone(), trust, Arc::clone(&clock), Timeouts::default());
@@ -107,8 +112,9 @@ impl Agent {
         self.transport.disconnect();
         match outcome {
             Ok((joined, revoked_keys)) => {
-                self.distribute(&joined.state, revoked_keys).await;
                 self.plan.accept_machine = false;
+                self.notes.asked = Some(self.plan.fingerprint());
+                self.distribute(&joined.state, revoked_keys).await;
                 Ok(joined)
             }
             Err(error) => {
@@ -146,13 +152,7 @@ impl Agent {
     }
 
     async fn join_and_fetch(&mut self) -> Result<(Joined, Option<Vec<u8>>), AgentError> {
-        let state = self.keystore.load()?;
-        let mut trust = self.config.trust.load()?;
-        if let Some(bundle) = state.ca_bundle.as_deref().and_then(read_bundle) {
-            trust = trust.with_bundle(&bundle);
-        }
-        drop(state);
-        self.transport.set_trust(trust);
+        self.renew_trust()?;
         let mut joiner = Joiner {
             keystore: self.keystore.as_mut(),
             transport: &mut self.transport,
@@ -165,9 +165,27 @@ impl Agent {
         Ok((joined, revoked_keys))
     }
 
+    /// What is trusted changes with each result, and a CA file may change beside us.
+    fn renew_trust(&mut self) -> Result<(), AgentError> {
+        let state = self.keystore.load()?;
+        let mut trust = self.config.trust.load()?;
+        if let Some(bundle) = state.ca_bundle.as_deref().and_then(read_bundle) {
+            trust = trust.with_bundle(&bundle);
+        }
+        self.transport.set_trust(trust);
+        Ok(())
+    }
+
+    /// How the outputs were written last.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// For `status`; a state that cannot be written is reported by the next join.
     fn note_failure(&mut self, error: &AgentError) {
-        if matches!(error, AgentError::Keystore(_) | AgentError::Join(JoinError::Keystore(_))) {
+        // Neither a state that cannot be written nor one that is not ours.
+        let unfit = matches!(error, AgentError::Keystore(_) | AgentError::Join(JoinError::Keystore(_)));
+        if unfit || matches!(error, AgentError::Join(error) if error.remedy() == Remedy::MachineFirst) {
             return;
         }
         let noted = self.keystore.load().and_then(|mut state| {

@@ -284,6 +284,8 @@ impl StaticKeySource {
 
 fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
     let unreadable = |e: std::io::Error| CredentialError::Unreadable {
         field,
         path: path.to_owned(),
@@ -291,6 +293,10 @@ fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, 
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
     let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_or(0, |found| found.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777), "other users may read this secret: `chmod 600` it");
+    }
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
         return Err(CredentialError::Content {

@@ -13,13 +13,16 @@ const NOTES: &str = "status.json";
 /// A renewal may be this late before it counts as overdue.
 const SLACK: time::Duration = time::Duration::minutes(5);
 
-/// What the running agent notes about itself: nothing secret, and nothing that it needs itself but `reloaded`.
+/// What the running agent notes about itself: nothing secret, and nothing that it cannot do without.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notes {
     /// When the next try is planned.
     #[serde(with = "time::serde::rfc3339::option")]
     pub next_try_at: Option<OffsetDateTime>,
+    /// What the last join asked for: another configuration is a reason to join at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// How each output was written last.
     pub outputs: Vec<OutputNote>,
 }
@@ -210,7 +213,7 @@ mod tests {
             problems(&joined(), Notes::default(), None, late),
             ["the renewal is overdue: no agent is running"]
         );
-        let retrying = Notes { next_try_at: Some(datetime!(2026-01-01 13:01 UTC)), outputs: Vec::new() };
+        let retrying = Notes { next_try_at: Some(datetime!(2026-01-01 13:01 UTC)), ..Notes::default() };
         assert_eq!(
             problems(&joined(), retrying.clone(), Some(7), late),
             none,
@@ -237,6 +240,7 @@ mod tests {
         assert_eq!(Notes::read(dir.path()), Notes::default());
         let notes = Notes {
             next_try_at: Some(datetime!(2026-01-01 12:00 UTC)),
+            asked: Some("hash".to_owned()),
             outputs: vec![OutputNote {
                 kind: "tls".to_owned(),
                 path: "/out".into(),

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use boundkey_client::config::{AgentConfig, Environment};
 use clap::{Args, Subcommand};
 
 use crate::arguments::DEFAULT_CONFIG;
@@ -23,7 +24,8 @@ enum Verb {
 #[command(
     after_help = "Example:\n  boundkey-agent install systemd -o /etc/systemd/system/boundkey-agent.service\n  \
                         systemctl daemon-reload && systemctl enable --now boundkey-agent\n\nThe unit may write below \
-                        /var/lib/boundkey, /etc and /home; outputs elsewhere want a drop-in with ReadWritePaths=."
+                        /var/lib/boundkey, /etc, /home, /root, /run and /srv, \
+                        and where the configuration has its data_dir and outputs now."
 )]
 struct Systemd {
     /// File to write, instead of standard output
@@ -52,6 +54,22 @@ fn unit(program: &Path, config: &Path) -> String {
     include_str!("boundkey-agent.service")
         .replace("@PROGRAM@", &quoted(program))
         .replace("@CONFIG@", &quoted(config))
+        .replace("@PATHS@", &further_paths(config))
+}
+
+/// What the configuration wants to write elsewhere, if there is one already. An output is swapped with a directory beside
+/// it, so the unit must be able to write in the one above.
+fn further_paths(config: &Path) -> String {
+    const COVERED: [&str; 6] = ["/etc", "/home", "/root", "/run", "/srv", "/var/lib/boundkey"];
+    let Ok(config) = AgentConfig::load(config, Environment::default()) else { return String::new() };
+    let above = config.outputs.iter().filter_map(|output| output.path.parent().map(Path::to_owned));
+    let mut further = std::collections::BTreeSet::new();
+    further.extend(
+        above
+            .chain([config.data_dir])
+            .filter(|path| !COVERED.iter().any(|covered| path.starts_with(covered))),
+    );
+    further.iter().map(|path| format!(" -{}", quoted(path))).collect()
 }
 
 /// As a word of a unit file: `%` and `$` stand for themselves.

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use boundkey_client::agent::{Agent, Command, Event};
 use boundkey_client::config::{AgentConfig, Environment};
 use boundkey_client::{SystemClock, SystemEntropy};
@@ -59,6 +60,16 @@ fn load(options: &Options) -> anyhow::Result<AgentConfig> {
 
 async fn once(agent: &mut Agent, timeout: Duration) -> anyhow::Result<()> {
     agent.join_within(timeout).await?.log();
+    // Whoever waits for the exit status wants the files; a failed reload command is in the log.
+    let failed: Vec<String> = agent
+        .notes()
+        .outputs
+        .iter()
+        .filter_map(|output| Some(format!("output {}: {}", output.path.display(), output.error.as_ref()?)))
+        .collect();
+    if !failed.is_empty() {
+        bail!("joined, but {}", failed.join("; "));
+    }
     Ok(())
 }
 

@@ -32,6 +32,25 @@ impl Agent {
         }
     }
 
+    /// Between two joins: a revoked key is to be refused soon, not at the next renewal.
+    pub(super) async fn refresh_revoked_keys(&mut self) {
+        if let Err(error) = self.renew_trust() {
+            tracing::warn!(error = %report(&error), "no list of revoked keys; the last one stays in force");
+            return;
+        }
+        let fetched = self.fetch_revoked_keys().await;
+        self.transport.disconnect();
+        let Some(revoked_keys) = fetched else { return };
+        let stored = std::fs::read(identity_dir(&self.config.data_dir).join(REVOKED_KEYS)).ok();
+        if stored.as_ref() == Some(&revoked_keys) {
+            return;
+        }
+        match self.keystore.load() {
+            Ok(state) => self.distribute(&state, Some(revoked_keys)).await,
+            Err(error) => tracing::warn!(error = %report(&error), "revoked keys not written"),
+        }
+    }
+
     /// Writes the identity and the outputs. The state holds everything, so what fails here is done at the next start or
     /// join; it is reported and never stops the agent.
     pub(super) async fn distribute(&mut self, state: &AgentState, revoked_keys: Option<Vec<u8>>) {

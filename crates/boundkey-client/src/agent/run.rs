@@ -5,9 +5,21 @@ use tokio::sync::mpsc;
 use super::{Agent, AgentError, report};
 use crate::backoff::{Backoff, Setback};
 use crate::clock::show_time;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, OutputKind};
 use crate::join::{JoinPlan, Remedy};
 use crate::schedule::{Deadline, wait_after_restart};
+
+/// How often sshd's list of revoked keys is fetched between two joins.
+const REFRESH: Duration = Duration::from_secs(3600);
+
+/// Why the agent woke up.
+enum Wake {
+    Told(Command),
+    /// Time to renew.
+    Due,
+    /// Time to fetch the revoked keys.
+    Refresh,
+}
 
 /// What a running agent may be told.
 #[derive(Debug)]
@@ -41,23 +53,37 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let mut backoff = Backoff::standard();
         let mut deadline = self.first_deadline().await?;
+        let mut refresh = Deadline::after(self.clock.since_boot(), REFRESH);
         let mut ready = false;
         if !deadline.remaining(self.clock.since_boot()).is_zero() {
             say(Event::Ready);
             ready = true;
             say(Event::Status(self.plan_next(deadline)));
         }
+        let mut later = None;
         loop {
-            match self.wait(deadline, &mut commands).await {
-                Command::Stop => return Ok(()),
-                Command::Reload(config) => self.reload(*config),
-                Command::Renew => {}
+            let wake = match later.take() {
+                Some(command) => Wake::Told(command),
+                None => self.wait(deadline, refresh, &mut commands).await,
+            };
+            match wake {
+                Wake::Told(Command::Stop) => return Ok(()),
+                Wake::Told(Command::Reload(config)) => self.reload(*config),
+                Wake::Told(Command::Renew) | Wake::Due => {}
+                Wake::Refresh => {
+                    refresh = Deadline::after(self.clock.since_boot(), REFRESH);
+                    tokio::select! {
+                        biased;
+                        () = stopped(&mut commands, &mut later) => return Ok(()),
+                        () = self.refresh_revoked_keys() => {}
+                    }
+                    continue;
+                }
             }
-            let mut reload = None;
             let wait = tokio::select! {
                 // Dropping a join is as good as a crash in the middle of it: the attempt is stored.
                 biased;
-                () = stopped(&mut commands, &mut reload) => return Ok(()),
+                () = stopped(&mut commands, &mut later) => return Ok(()),
                 outcome = self.join_once() => match outcome {
                     Ok(joined) => {
                         backoff.reset();
@@ -67,11 +93,10 @@ impl Agent {
                     Err(error) => self.after_failure(error, &mut backoff, &mut say)?,
                 },
             };
+            // A renewal that was asked for meanwhile has just been done.
+            later = later.filter(|command| !matches!(command, Command::Renew));
             deadline = Deadline::after(self.clock.since_boot(), wait);
-            if let Some(config) = reload {
-                self.reload(config);
-                deadline = Deadline::after(self.clock.since_boot(), Duration::ZERO);
-            }
+            refresh = Deadline::after(self.clock.since_boot(), REFRESH);
             if !ready {
                 say(Event::Ready);
                 ready = true;
@@ -81,13 +106,15 @@ impl Agent {
     }
 
     /// With a stored identity the outputs are brought up to date, and the renewal waits for its time; an attempt that is
-    /// pending goes on at once.
+    /// pending goes on at once, and so does a join with another configuration.
     async fn first_deadline(&mut self) -> Result<Deadline, AgentError> {
         let state = self.keystore.load()?;
         let now = self.clock.since_boot();
         let belongs = state.token.as_deref() == Some(self.plan.token.as_str());
+        // Notes can be lost; the certificates are not asked for again because of that.
+        let as_asked = self.notes.asked.as_ref().is_none_or(|asked| *asked == self.plan.fingerprint());
         let wait = match &state.identity {
-            Some(identity) if belongs && state.pending.is_none() => {
+            Some(identity) if belongs && state.pending.is_none() && as_asked => {
                 wait_after_restart(identity.obtained_at, identity.renew_at, self.clock.now())
             }
             _ => Duration::ZERO,
@@ -98,16 +125,26 @@ impl Agent {
         Ok(Deadline::after(now, wait))
     }
 
-    /// Until the deadline (then it is time to renew) or a command.
-    async fn wait(&self, deadline: Deadline, commands: &mut mpsc::Receiver<Command>) -> Command {
+    async fn wait(
+        &self,
+        deadline: Deadline,
+        refresh: Deadline,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Wake {
+        let host =
+            self.config.outputs.iter().any(|output| matches!(output.kind, OutputKind::OpensshHost { .. }));
         loop {
-            let nap = deadline.nap(self.clock.since_boot());
-            if nap.is_zero() {
-                return Command::Renew;
+            let now = self.clock.since_boot();
+            if deadline.remaining(now).is_zero() {
+                return Wake::Due;
             }
+            if host && refresh.remaining(now).is_zero() {
+                return Wake::Refresh;
+            }
+            let nap = if host { deadline.nap(now).min(refresh.nap(now)) } else { deadline.nap(now) };
             tokio::select! {
                 biased;
-                command = commands.recv() => return command.unwrap_or(Command::Stop),
+                command = commands.recv() => return Wake::Told(command.unwrap_or(Command::Stop)),
                 () = tokio::time::sleep(nap) => {}
             }
         }
@@ -174,14 +211,14 @@ impl Agent {
     }
 }
 
-/// While a join is under way, only the end of the agent interrupts it: a renewal asked for is under way already, and a new
-/// configuration comes after it.
-async fn stopped(commands: &mut mpsc::Receiver<Command>, reload: &mut Option<AgentConfig>) {
+/// While something is under way, only the end of the agent interrupts it; the last of the other commands comes after it.
+async fn stopped(commands: &mut mpsc::Receiver<Command>, later: &mut Option<Command>) {
     loop {
         match commands.recv().await {
             None | Some(Command::Stop) => return,
-            Some(Command::Renew) => {}
-            Some(Command::Reload(config)) => *reload = Some(*config),
+            // A new configuration is joined with anyway.
+            Some(Command::Renew) if later.is_some() => {}
+            Some(command) => *later = Some(command),
         }
     }
 }

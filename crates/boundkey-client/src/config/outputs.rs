@@ -20,7 +20,8 @@ pub struct OutputConfig {
 pub enum OutputKind {
     /// `cert.pem`, `key.pem`, `chain.pem`, `ca.pem`.
     Tls {
-        /// Keep the key from join to join (for programs that pin it); otherwise each join makes a new one.
+        /// Keep the key from join to join (for programs that pin it); otherwise each join makes a new one. One join
+        /// certifies one key: if any output keeps it, all have it.
         reuse_key: bool,
     },
     /// The host's OpenSSH certificate, the users' CA, the revoked keys.

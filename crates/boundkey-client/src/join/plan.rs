@@ -72,6 +72,17 @@ impl JoinPlan {
             accept_machine: false,
         }
     }
+
+    /// Names what is asked for: another one means that the certificates held are not the ones wanted.
+    pub fn fingerprint(&self) -> String {
+        let ssh = format!("{:?}", self.ssh);
+        let asked = (&self.token, &self.roles, &self.names, self.ttl.map(|ttl| ttl.as_secs()), ssh);
+        let text = serde_json::to_vec(&asked).unwrap_or_default();
+        base64::Engine::encode(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+            boundkey_keys::sha256(&[&text]),
+        )
+    }
 }
 
 /// The public half of an sshd host key, from the `.pub` file beside it.

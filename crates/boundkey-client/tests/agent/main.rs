@@ -213,6 +213,22 @@ async fn a_new_configuration_is_joined_with_at_once() {
 }
 
 #[tokio::test]
+async fn another_configuration_at_a_restart_is_joined_with_at_once_too() {
+    let server = Server::start("Node, Db", "").await;
+    let machine = Machine::new();
+    machine.agent(&server, HOST).join_once().await.unwrap();
+    let mut agent = machine.agent(&server, &format!("{HOST}db_service: {{enabled: true}}\n"));
+    while_running(
+        &mut agent,
+        async |_, mut events| {
+            while !next_status(&mut events).await.starts_with("joined") {}
+        },
+    )
+    .await;
+    assert_eq!(server.enrolment().await.sequence, 2);
+}
+
+#[tokio::test]
 async fn a_refusal_is_said_with_its_code_and_not_hammered() {
     let server = Server::start("Db", "").await;
     let machine = Machine::new();
