@@ -38,13 +38,17 @@ impl Planned {
         Self::new(joining, &admission.claims, &admission.names, &admission.roles, window)
     }
 
-    /// None: the result is provisional.
+    /// None: the result is provisional. So it is, too, when other serials would be signed now than were recorded (the
+    /// master key was rotated since): what is not recorded could not be revoked.
     pub(super) fn of_retry(joining: &Joining<'_>, retry: &Retry) -> Result<Option<Self>, Refusal> {
-        retry
-            .certificates
-            .as_ref()
-            .map(|c| Self::new(joining, &retry.claims, &c.names, &retry.roles, (c.issued_at, c.expire_at)))
-            .transpose()
+        let Some(c) = &retry.certificates else { return Ok(None) };
+        let planned = Self::new(joining, &retry.claims, &c.names, &retry.roles, (c.issued_at, c.expire_at))?;
+        let instance =
+            joining.snapshot.instance.as_ref().map(|i| i.record.issued.as_slice()).unwrap_or_default();
+        let recorded = |certificate: &IssuedCertificate| {
+            joining.snapshot.enrolment.issued.iter().chain(instance).any(|known| known == certificate)
+        };
+        Ok(planned.to_record().iter().all(recorded).then_some(planned))
     }
 
     fn new(

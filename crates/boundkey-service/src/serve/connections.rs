@@ -12,10 +12,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tower::ServiceExt as _;
 
 use crate::{Limits, PeerAddress};
@@ -28,7 +30,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Accepts TLS connections until `stopping` turns true.
 pub(super) async fn tls(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     router: Router,
     limits: Limits,
     graceful: &GracefulShutdown,
@@ -50,15 +52,17 @@ pub(super) async fn tls(
                 continue;
             }
         };
-        let (acceptor, router, handshakes) = (acceptor.clone(), router.clone(), handshakes.clone());
+        let (config, router, handshakes) = (config.clone(), router.clone(), handshakes.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             let _permit = permit;
             // Small answers must not wait for the peer's delayed acknowledgement.
             let _ = stream.set_nodelay(true);
             let handshake = async {
+                // Whoever says nothing takes no slot from those who do.
+                let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
                 let _slot = handshakes.acquire().await;
-                acceptor.accept(stream).await
+                hello.into_stream(config).await
             };
             match tokio::time::timeout(limits.handshake_timeout, handshake).await {
                 Ok(Ok(stream)) => talk(stream, router, Some(PeerAddress(peer.ip())), limits, watcher).await,

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_rustls::TlsAcceptor;
 
 use crate::{Service, join};
 pub use boundkey_ca::ServerNames;
@@ -60,11 +59,11 @@ pub async fn serve_router(
     listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
-    let acceptor = TlsAcceptor::from(listeners.certificate.server_config()?);
+    let config = listeners.certificate.server_config()?;
     let limits = service.config().limits;
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
-    let machines = connections::tls(listeners.tls, acceptor, routes, limits, &graceful, service.stopping());
+    let machines = connections::tls(listeners.tls, config, routes, limits, &graceful, service.stopping());
     let administration = async {
         if let Some(listener) = listeners.admin {
             connections::admin(listener, service.admin_router(), limits, &graceful, service.stopping()).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boundkey_ca::{inspect_leaf, inspect_ssh};
-use boundkey_keys::Secret;
+use boundkey_keys::{MasterKey, Secret};
 use boundkey_lifecycle::{Verb, apply_verb};
 use boundkey_proto::{JoinKindName, JoinResult, result_digest};
 use boundkey_store::records::{LockIndex, TokenRecord};
@@ -12,7 +12,7 @@ use boundkey_store::{Batch, Store as _, keys};
 use boundkey_token::{Role, RoleSet};
 use time::macros::datetime;
 
-use super::fixture::{CLUSTER, Fixture, Machine, now};
+use super::fixture::{CLUSTER, Fixture, Machine, now, start};
 use crate::{AutoLockRevokes, Lifetimes, Loaded, ServiceConfig, locking, put};
 
 fn registered(fixture: &Fixture, name: &str) -> Machine {
@@ -119,6 +119,25 @@ fn a_retry_signs_the_same_bytes_and_writes_nothing() {
     assert_eq!(again.certificates.unwrap().ssh, first.certificates.unwrap().ssh, "Ed25519 repeats itself");
     assert_eq!(now(fixture.store.revision()).unwrap(), revision);
     assert_eq!(again.renew_in_seconds, first.renew_in_seconds - 1800);
+}
+
+#[test]
+fn a_retry_after_the_master_key_was_rotated_signs_nothing_that_is_not_recorded() {
+    let fixture = Fixture::new();
+    fixture.node_token("web", "");
+    let mut machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
+    machine.try_join(&fixture).unwrap();
+    let master = MasterKey::new(1, [7; 32]).rotated(2, [9; 32]).unwrap();
+    let rotated =
+        start(fixture.store.clone(), fixture.clock.clone(), master, ServiceConfig::new(CLUSTER)).unwrap();
+    let fixture = Fixture { service: rotated, ..fixture };
+    fixture.clock.advance(time::Duration::minutes(1));
+    let again = machine.join(&fixture).unwrap();
+    assert_eq!((again.kind, again.certificates), (JoinKindName::Retried, None));
+    let result = machine.join(&fixture).unwrap();
+    assert_eq!(result.kind, JoinKindName::Renewed);
+    let serial = crate::context::hex(&inspect_leaf(&leaf(&result)).unwrap().serial);
+    assert!(fixture.enrolment("web").enrolment.issued.iter().any(|c| c.serial.ends_with(&serial)));
 }
 
 #[test]
