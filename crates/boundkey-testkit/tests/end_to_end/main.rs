@@ -1,5 +1,6 @@
 //! The built binaries, as a user would use them.
 
+mod administration;
 mod bad_input;
 mod certificates;
 mod guide;
