@@ -9,6 +9,7 @@
 mod access;
 mod directory;
 mod files;
+mod parent;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,17 @@ pub enum OutputError {
     /// The path is a symbolic link: whoever owns the link could turn it elsewhere.
     #[error("{} is a symbolic link: name the directory itself in `outputs`", .0.display())]
     SymbolicLink(PathBuf),
+    /// The path leads through a link that somebody else can turn elsewhere.
+    #[error(
+        "{} is a symbolic link of user {owner}, who could turn it elsewhere: name the directory that is meant in `outputs`",
+        .link.display()
+    )]
+    ForeignLink {
+        /// The link.
+        link: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The path is there and no directory.
     #[error("{} is no directory: outputs are directories", .0.display())]
     NotADirectory(PathBuf),

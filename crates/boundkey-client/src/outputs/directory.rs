@@ -124,15 +124,7 @@ impl Place {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(OutputError::NotADirectory(path.to_owned()));
         };
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        std::fs::create_dir_all(above).map_err(|source| OutputError::Io {
-            action: "create",
-            path: above.to_owned(),
-            source,
-        })?;
-        let parent =
-            rustix::fs::open(above, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|e| OutputError::Io { action: "open", path: above.to_owned(), source: e.into() })?;
+        let parent = super::parent::open(above)?;
         let hidden = |suffix: &str| {
             let mut hidden = OsString::from(".");
             hidden.push(name);

@@ -132,16 +132,19 @@ impl HttpsTransport {
             .map_err(|e| TransportError::Resolve { server: server(), reason: e.to_string() })?
             .collect();
         let mut last = "the name has no address".to_owned();
+        // One that swallows packets must not use up the time of those after it.
+        let share = self.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
         for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
                     // Small messages that wait for an answer each: nothing is to be gathered.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
                     return Ok(stream);
                 }
-                Err(error) => last = format!("{address}: {error}"),
+                Ok(Err(error)) => last = format!("{address}: {error}"),
+                Err(_) => last = format!("{address}: no answer within {share:?}"),
             }
         }
         Err(TransportError::Connect { server: server(), reason: last })
