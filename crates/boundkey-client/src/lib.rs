@@ -20,7 +20,7 @@
 //! registration secret, and trusts no server that nobody vouched for. Protocol messages are `boundkey-proto`'s, the state
 //! is `boundkey-keystore`'s.
 //!
-//! More in `docs/protocol.md`, chapter *The agent's side*, and `docs/architecture.md`.
+//! More in `docs/agent.md`, and in `docs/protocol.md`.
 //!
 //! An agent inside another program:
 //!
