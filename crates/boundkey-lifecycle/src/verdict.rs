@@ -117,9 +117,6 @@ pub struct RetryCertificates {
 pub struct RotationRequired {
     /// Since when it is due.
     pub since: OffsetDateTime,
-    /// The key that is bound now: prove this one as current. When the client has offered it as its NEW key (an
-    /// earlier try of the attempt got through), that key becomes its current one, and it makes another.
-    pub bound_key: boundkey_keys::Thumbprint,
 }
 
 /// Answered with a fresh challenge that names `position`; the client completes the same attempt over it.

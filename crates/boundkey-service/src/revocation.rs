@@ -57,16 +57,14 @@ pub async fn revoke_instances(
     loop {
         let page = service.store().range(&prefix, after.as_deref(), PAGE, now).await?;
         for entry in &page.entries {
-            let mut instance = Loaded::<InstanceEntry>::decode(entry)?;
-            let record = &mut instance.record.record;
+            let record = Loaded::<InstanceEntry>::decode(entry)?.record.record;
             if record.revoked || keep == Some(record.identity.id()) {
                 continue;
             }
-            record.revoked = true;
-            let issued = std::mem::take(&mut record.issued);
             conditions.push(Condition::At { key: entry.key.clone(), revision: entry.revision });
-            writes.push(put_instance(uid, &instance.record));
-            writes.extend(revoke(&issued, now));
+            // Removed, not marked: should the token be shared again, they come back as clients like any other.
+            writes.push(Write::Delete { key: entry.key.clone() });
+            writes.extend(revoke(&record.issued, now));
         }
         match page.next {
             Some(next) => after = Some(next),

@@ -90,9 +90,9 @@ pub(super) fn rotation<'a>(case: &Case<'a>, way: Way) -> Result<NextKey<'a>, Ear
         // The other clients have this key too: a rotation would shut them out. It is reported as overdue.
         (Way::Instance | Way::EnterShared, Some(bound), _) => Ok(keep(bound)),
         (Way::Register, _, Some(initial)) if case.mode == RecoveryMode::Insecure => Ok(keep(initial)),
-        (Way::Register, _, Some(initial)) => rotated(case, initial, due),
+        (Way::Register, _, Some(initial)) => rotated(case, way, initial, due),
         (Way::Register, _, None) => registered(case),
-        (_, Some(bound), _) => rotated(case, bound, due),
+        (_, Some(bound), _) => rotated(case, way, bound, due),
         // Rules 2, 6 and 6a let nobody pass without it.
         (_, None, _) => Err(refuse::wrong_key(case)),
     }
@@ -101,15 +101,24 @@ pub(super) fn rotation<'a>(case: &Case<'a>, way: Way) -> Result<NextKey<'a>, Ear
 /// A new key that is offered is taken, asked for or not; one that is due is insisted on.
 fn rotated<'a>(
     case: &Case<'a>,
+    way: Way,
     bound: &'a PublicKey,
     due: Option<OffsetDateTime>,
 ) -> Result<NextKey<'a>, Early> {
+    let proven = &case.input.evidence.proven;
+    let is_bound =
+        |key: &Option<boundkey_keys::ProvenKey>| key.as_ref().is_some_and(|k| k.public_key() == bound);
     // That the bound key comes as the NEW one is an earlier try of this attempt that got through: no new key then.
     if let Some(key) = offered(case)?.filter(|key| *key != bound) {
         return Ok(NextKey { key, rotated: true, fresh: true, overdue: false });
     }
     match due {
-        Some(since) => Err(ask(since, bound)),
+        // By grant such an attempt may come back after a thief used it. It has offered its new key already and can
+        // offer no other: it is let in, and the rotation stays due for its next join.
+        Some(_) if way == Way::Grant && is_bound(&proven.new) => {
+            Ok(NextKey { key: bound, rotated: false, fresh: false, overdue: true })
+        }
+        Some(since) => Err(ask(since)),
         None => Ok(NextKey { key: bound, rotated: false, fresh: false, overdue: false }),
     }
 }
@@ -124,7 +133,7 @@ fn registered<'a>(case: &Case<'a>) -> Result<NextKey<'a>, Early> {
     };
     // What a reset unbound is never bound again, or the leaked key would be in force with the new secret.
     if is_void(case, key) {
-        return Err(ask(case.input.now, key));
+        return Err(ask(case.input.now));
     }
     Ok(NextKey { key, rotated: false, fresh: true, overdue: false })
 }
@@ -143,6 +152,6 @@ fn is_void(case: &Case<'_>, key: &PublicKey) -> bool {
     case.base.secret.void_keys.contains(&key.thumbprint())
 }
 
-fn ask(since: OffsetDateTime, bound: &PublicKey) -> Early {
-    Box::new(Verdict::RotationRequired(RotationRequired { since, bound_key: bound.thumbprint() }))
+fn ask(since: OffsetDateTime) -> Early {
+    Box::new(Verdict::RotationRequired(RotationRequired { since }))
 }

@@ -139,7 +139,7 @@ impl World {
                     client.store(&r.claims);
                     return Ok(Some(Outcome::Retried));
                 }
-                Verdict::RotationRequired(r) => client.make_key(r.bound_key),
+                Verdict::RotationRequired(_) => client.make_key(),
                 Verdict::Confirm(c) => position = Some(c.position),
                 Verdict::Deny(d) => return Ok(Some(Outcome::Denied(d.code))),
             }

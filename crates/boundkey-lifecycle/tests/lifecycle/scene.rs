@@ -313,7 +313,7 @@ impl Server {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pending {
     pub(crate) attempt: u32,
-    /// The key to prove as current: the bound one, unless an earlier try of this attempt bound the new one.
+    /// The key to prove as current.
     pub(crate) current: u32,
     pub(crate) new: Option<u32>,
     pub(crate) certified: u32,
@@ -379,14 +379,11 @@ impl Client {
             names: RequestedNames::default(),
         }
     }
-    /// Makes a new key, as `rotation_required` asks.
-    pub(crate) fn make_key(&mut self, bound: Thumbprint) {
+    /// Makes a new key, as `rotation_required` asks. An attempt has one new key at most.
+    pub(crate) fn make_key(&mut self) {
         let number = self.next();
         let pending = self.pending.as_mut().expect("an attempt is pending");
-        if let Some(new) = pending.new.take().filter(|n| thumb(*n) == bound) {
-            pending.current = new;
-        }
-        pending.new = Some(number);
+        assert_eq!(pending.new.replace(number), None, "the attempt has a new key already");
     }
     /// Stores a result in one write.
     pub(crate) fn store(&mut self, claims: &StateClaims) {
@@ -413,7 +410,7 @@ impl Client {
                     self.store(&r.claims);
                     return Outcome::Retried;
                 }
-                Verdict::RotationRequired(r) => self.make_key(r.bound_key),
+                Verdict::RotationRequired(_) => self.make_key(),
                 Verdict::Confirm(c) => position = Some(c.position),
                 Verdict::Deny(d) => return Outcome::Denied(d.code),
             }

@@ -52,7 +52,7 @@ fn a_rotation_for_later_survives_one_made_before() {
     server.verb(Verb::Rotate { at: Some(at) });
     let mut client = client;
     client.begin();
-    client.make_key(thumb(client.key));
+    client.make_key();
     client.join(&mut server);
     assert_eq!(server.enrolment.rotate_requested_at, Some(at));
     server.later(DAY);
