@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let bench = Bench { scratch: Scratch::new("bench", false)?, binaries: binaries("release")? };
     let mut rows = vec![bench.cold_start()?, bench.warm_start()?];
     rows.extend(bench.joins()?);
-    println!("\n{:<44} {:>10} {:>10} {:>10}  {}", "", "min", "median", "max", "bound");
+    println!("\n{:<44} {:>10} {:>10} {:>10}  bound", " ", "min", "median", "max");
     for row in rows {
         println!(
             "{:<44} {:>10} {:>10} {:>10}  {}",
