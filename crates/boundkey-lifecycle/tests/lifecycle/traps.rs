@@ -584,3 +584,44 @@ fn a_restore_and_an_attempt_admitted_without_its_rotation_shut_nobody_out() {
         assert_eq!(client.join(&mut server), RENEWED);
     }
 }
+
+/// Fails if a heal leaves the request of the backup standing: the client would be asked for what it did.
+#[test]
+fn a_rotation_that_was_made_is_not_asked_for_again_after_a_restore() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.later(Duration::from_secs(60));
+    server.verb(Verb::Rotate { at: None });
+    server.spec().rotate_after = Some(server.now);
+    let backup = server.clone();
+    client.join(&mut server);
+    client.join(&mut server);
+    server.restore(&backup);
+    let rotated = client.key;
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(client.key, rotated);
+    // One that was asked for later than the key is due still.
+    server.later(Duration::from_secs(60));
+    server.verb(Verb::Rotate { at: None });
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_ne!(client.key, rotated);
+}
+
+/// Fails if leaving `insecure` keeps what the other clients were issued.
+#[test]
+fn leaving_insecure_revokes_what_the_other_clients_hold() {
+    let (mut server, first) = bound(Insecure, 1, 1);
+    let of_first = server.enrolment.issued.clone();
+    let mut second = Client { state: None, ..first.copied(50_000) };
+    second.join(&mut server);
+    let of_second: Vec<_> = server.instances.values().flat_map(|record| record.issued.clone()).collect();
+    server.mode(Standard);
+    second.begin();
+    let message = second.message(None).live(&server);
+    let admission = admitted(server.handle(&message));
+    assert!(admission.revoke_other_instances);
+    assert_eq!(admission.revoke, of_first);
+    assert_eq!(server.enrolment.issued[..1], of_second, "its own stay on record");
+    assert_eq!(server.enrolment.issued.len(), 2);
+    let adoption = server.enrolment.adoption.clone().expect("it was adopted");
+    assert_eq!((Some(adoption.instance), adoption.sequence), (server.enrolment.identity.clone(), 2));
+}
