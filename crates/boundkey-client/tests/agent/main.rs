@@ -314,6 +314,10 @@ async fn a_second_agent_on_the_same_directory_is_refused_and_a_copied_state_too(
         Agent::open(machine.config(&server, HOST), "test", false, clock, entropy).err().unwrap().to_string();
     assert!(error.starts_with("state of another machine"), "{error}");
     assert_eq!(server.enrolment().await.sequence, 1);
+    // Accepted once, accepted for good.
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    drop(Agent::open(machine.config(&server, HOST), "test", true, clock, entropy).unwrap());
+    machine.agent(&server, HOST).join_once().await.unwrap();
 }
 
 #[tokio::test]
