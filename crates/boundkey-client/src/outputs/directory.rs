@@ -5,6 +5,7 @@
 //! belong to somebody else.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -178,8 +179,13 @@ impl Place {
         rustix::fs::mkdirat(&self.parent, &self.fresh, Mode::RWXU)
             .map_err(|e| self.error("write beside", e))?;
         let dir = open_dir(&self.parent, &self.fresh).map_err(|e| self.error("write beside", e))?;
+        let mut written = Vec::with_capacity(files.len());
         for file in files {
-            self.write_file(dir.as_fd(), &file.name, &file.content, owner, mode)?;
+            written.push(self.write_file(dir.as_fd(), &file.name, &file.content, owner, mode)?);
+        }
+        // All are written before the first is synced: one journal commit then carries them all.
+        for (file, of) in written.iter().zip(files) {
+            self.sync(file, &of.name)?;
         }
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(directory_mode(mode)))
             .map_err(|e| self.error("chmod", e))?;
@@ -202,12 +208,14 @@ impl Place {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(self.error("write into", error)),
             }
-            self.write_file(dir.as_fd(), &beside, &file.content, owner, mode)?;
+            let written = self.write_file(dir.as_fd(), &beside, &file.content, owner, mode)?;
+            self.sync(&written, &beside)?;
             rustix::fs::renameat(dir, &beside, dir, &file.name).map_err(|e| self.error("write into", e))?;
         }
         rustix::fs::fsync(dir).map_err(|e| self.error("sync", e))
     }
 
+    /// Written, not synced yet.
     fn write_file(
         &self,
         dir: BorrowedFd<'_>,
@@ -215,19 +223,24 @@ impl Place {
         content: &[u8],
         owner: Owner,
         mode: u32,
-    ) -> Result<(), OutputError> {
+    ) -> Result<File, OutputError> {
         let io = |action, source| OutputError::Io { action, path: self.path.join(name), source };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| io("create", e.into()))?;
-        let mut file = std::fs::File::from(fd);
+        let mut file = File::from(fd);
         file.write_all(content).map_err(|e| io("write", e))?;
         if owner != Owner::default() {
             rustix::fs::fchown(&file, owner.user, owner.group).map_err(|e| io("give away", e.into()))?;
         }
         // After the owner: giving a file away clears bits of its mode.
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|e| io("chmod", e.into()))?;
-        file.sync_all().map_err(|e| io("sync", e))
+        Ok(file)
+    }
+
+    fn sync(&self, file: &File, name: &str) -> Result<(), OutputError> {
+        let path = || self.path.join(name);
+        file.sync_all().map_err(|source| OutputError::Io { action: "sync", path: path(), source })
     }
 
     fn replace_in_two_steps(&self) -> Result<(), OutputError> {
