@@ -1,14 +1,11 @@
 //! Holds the arrow table of `docs/architecture.md` against what `cargo metadata` says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 
-type Arrows = BTreeMap<String, BTreeSet<String>>;
+use super::root;
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
+type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 fn written() -> Arrows {
     let page = std::fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md");
