@@ -98,6 +98,7 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Ke
     // Removed when it is dropped, so on every error below.
     let mut beside = tempfile::Builder::new()
         .prefix(&prefix)
+        .rand_bytes(RANDOM)
         .suffix(LEFTOVER)
         .permissions(fs::Permissions::from_mode(mode & 0o600))
         .tempfile_in(directory)
@@ -112,21 +113,36 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Ke
 }
 
 const LEFTOVER: &str = ".tmp";
+/// Characters that keep two such files apart.
+const RANDOM: usize = 6;
 
-/// Under the lock nobody else writes here, so every such file is of a process that died.
+/// Under the lock nobody else writes here, so every such file is of a process that died, whichever file it was about to
+/// replace: the state, or the notes beside it. What a crash leaves must not pile up.
 fn remove_leftovers(directory: &Path) -> Result<(), KeystoreError> {
     let failed = |source| KeystoreError::io("read", directory, source);
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let of_state = name.strip_prefix('.').and_then(|name| name.strip_prefix(STATE));
-        if of_state.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(LEFTOVER)) {
+        if entry.file_name().to_str().is_some_and(is_leftover) {
             let path = entry.path();
             fs::remove_file(&path).map_err(|source| KeystoreError::io("remove", &path, source))?;
         }
     }
     Ok(())
+}
+
+/// `.NAME.RANDOM.tmp`, as [`write_atomically`] names what it writes.
+fn is_leftover(name: &str) -> bool {
+    let Some(between) = name.strip_prefix('.').and_then(|name| name.strip_suffix(LEFTOVER)) else {
+        return false;
+    };
+    match between.rsplit_once('.') {
+        Some((of, random)) => {
+            !of.is_empty()
+                && random.len() == RANDOM
+                && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        }
+        None => false,
+    }
 }
 
 fn take_lock(path: &Path) -> Result<File, KeystoreError> {

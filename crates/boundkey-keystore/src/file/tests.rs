@@ -122,12 +122,25 @@ fn a_lock_without_a_number_is_still_a_lock() {
 #[test]
 fn leftovers_of_a_crash_are_removed_and_nothing_else() {
     let (_root, path) = with_state();
-    for name in [".state.json.Ab12cd.tmp", ".state.json.tmp", "state.json.bak", ".identity.x.tmp", "notes"] {
+    for name in [".state.json.Ab12cd.tmp", ".status.json.Zz09yy.tmp", ".static.key.aaaaaa.tmp"] {
+        fs::write(path.join(name), "x").unwrap();
+    }
+    let others = [
+        ".identity.x.tmp",
+        "..aaaaaa.tmp",
+        ".aaaaaa.tmp",
+        "notes",
+        "state.json.Ab12cd.tmp",
+        "state.json.bak",
+    ];
+    for name in others {
         fs::write(path.join(name), "x").unwrap();
     }
     let mut store = FileKeystore::open(&path).unwrap();
     assert_same(&store.load().unwrap(), &full_state());
-    assert_eq!(names(&path), [".identity.x.tmp", "agent.lock", "notes", "state.json", "state.json.bak"]);
+    let mut kept: Vec<&str> = others.into_iter().chain(["agent.lock", "state.json"]).collect();
+    kept.sort_unstable();
+    assert_eq!(names(&path), kept);
 }
 
 #[test]
