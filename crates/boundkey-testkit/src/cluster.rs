@@ -5,7 +5,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Ran, Running, binary, run, wait_for};
+use crate::agent::Agent;
+use crate::process::{Ran, Running, run, wait_for, wrapped};
 
 /// A `boundkey-server` process with a data directory of its own, removed at the end.
 pub struct Cluster {
@@ -13,6 +14,8 @@ pub struct Cluster {
     server: Option<Running>,
     address: String,
     pin: String,
+    around_server: Vec<String>,
+    around_ctl: Vec<String>,
 }
 
 impl Cluster {
@@ -21,11 +24,36 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn start(purpose: &str) -> Self {
-        let directory =
-            tempfile::Builder::new().prefix(&format!("bk-{purpose}-")).tempdir().expect("a directory");
-        let mut cluster = Self { directory, server: None, address: String::new(), pin: String::new() };
+        let mut cluster = Self::prepare(purpose);
         cluster.start_server(&[]);
         cluster
+    }
+
+    /// A directory for a server that is started later.
+    ///
+    /// # Panics
+    /// If the file system refuses.
+    pub fn prepare(purpose: &str) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix(&format!("bk-{purpose}-")).tempdir().expect("a directory");
+        Self {
+            directory,
+            server: None,
+            address: String::new(),
+            pin: String::new(),
+            around_server: Vec::new(),
+            around_ctl: Vec::new(),
+        }
+    }
+
+    /// The words that stand before the server's command from the next start on: `env FAKETIME=...`.
+    pub fn wrap_server(&mut self, words: &[String]) {
+        self.around_server = words.to_vec();
+    }
+
+    /// The words that stand before `boundkeyctl` from now on: `nsenter ...`.
+    pub fn wrap_ctl(&mut self, words: &[String]) {
+        self.around_ctl = words.to_vec();
     }
 
     /// Starts the server again (after `stop_server` or `kill_server`), on the address it had.
@@ -33,13 +61,35 @@ impl Cluster {
     /// # Panics
     /// If it does not become ready.
     pub fn start_server(&mut self, more: &[&str]) {
-        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        self.launch_server(more);
+        self.await_server();
+    }
+
+    /// Starts it and does not wait.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn launch_server(&mut self, more: &[&str]) {
         let log = self.path("server.log");
         drop(std::fs::remove_file(&log));
-        let mut command = Command::new(binary("boundkey-server"));
+        self.server = Some(Running::start(&mut self.server_command(more), log));
+    }
+
+    /// The command that starts it.
+    pub fn server_command(&self, more: &[&str]) -> Command {
+        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        let mut command = wrapped(&self.around_server, "boundkey-server");
         command.arg("start").arg("--data-dir").arg(self.data_dir()).args(["--cluster-name", "example.com"]);
         command.args(["--listen", listen]).args(more);
-        let mut server = Running::start(&mut command, log);
+        command
+    }
+
+    /// Waits until a server that was launched is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn await_server(&mut self) {
+        let server = self.server.as_mut().expect("the server runs");
         wait_for("the server to be ready", || {
             assert!(server.ended().is_none(), "the server ended: {}", server.printed());
             find_after(&server.printed(), "sha256:").is_some()
@@ -47,7 +97,6 @@ impl Cluster {
         let printed = server.printed();
         self.address = word_with(&printed, "127.0.0.1:").expect("the ready line holds the address");
         self.pin = word_with(&printed, "sha256:").expect("the ready line holds the pin");
-        self.server = Some(server);
     }
 
     /// SIGTERM to the server; it must end with status 0.
@@ -98,7 +147,12 @@ impl Cluster {
 
     /// Runs `boundkeyctl` against this server.
     pub fn ctl(&self, arguments: &[&str]) -> Ran {
-        run(Command::new(binary("boundkeyctl")).arg("--data-dir").arg(self.data_dir()).args(arguments))
+        self.administrator().ctl(arguments)
+    }
+
+    /// Somebody who administers it from another thread.
+    pub fn administrator(&self) -> Administrator {
+        Administrator { around: self.around_ctl.clone(), data_dir: self.data_dir() }
     }
 
     /// Creates resources; they must be accepted.
@@ -116,9 +170,36 @@ impl Cluster {
     /// # Panics
     /// If there is none.
     pub fn token(&self, name: &str) -> serde_json::Value {
-        let printed =
-            self.ctl(&["get", &format!("token/{name}"), "--with-secrets", "--format", "json"]).success();
+        self.administrator().token(name)
+    }
+
+    /// What the audit log says of a token, oldest first.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub fn events(&self, token: &str) -> Vec<serde_json::Value> {
+        let printed = self.ctl(&["events", "ls", "--token", token, "--format", "json"]).success();
         serde_json::from_str(&printed).expect("JSON")
+    }
+
+    /// Copies the stopped server's data directory, as a backup.
+    ///
+    /// # Panics
+    /// If the server runs.
+    pub fn save_data(&self, name: &str) -> PathBuf {
+        assert!(self.server.is_none(), "a running server's directory is not copied");
+        let to = self.path(name);
+        copy_directory(&self.data_dir(), &to);
+        to
+    }
+
+    /// Puts a copy in the place of the stopped server's data directory.
+    ///
+    /// # Panics
+    /// If the server runs.
+    pub fn restore_data(&self, from: &Path) {
+        assert!(self.server.is_none(), "a running server's directory is not replaced");
+        copy_directory(from, &self.data_dir());
     }
 
     /// An agent for a token of hosts with role Node, by the generated registration secret.
@@ -141,84 +222,36 @@ impl Cluster {
     }
 }
 
-/// A `boundkey-agent` with a config and a state directory of its own, inside its cluster's directory.
-pub struct Agent {
-    directory: PathBuf,
+/// Who runs `boundkeyctl`.
+#[derive(Debug, Clone)]
+pub struct Administrator {
+    around: Vec<String>,
+    data_dir: PathBuf,
 }
 
-impl Agent {
-    /// Writes a config; `onboarding` is the line under `bound_keypair`.
+impl Administrator {
+    /// Runs `boundkeyctl`.
+    pub fn ctl(&self, arguments: &[&str]) -> Ran {
+        let mut command = wrapped(&self.around, "boundkeyctl");
+        run(command.arg("--data-dir").arg(&self.data_dir).args(arguments))
+    }
+
+    /// A token with its status, secrets included.
     ///
     /// # Panics
-    /// If the file system refuses.
-    pub fn write(cluster: &Cluster, token: &str, onboarding: &str, more: &str) -> Self {
-        let directory = cluster.path(&format!("agent-{token}"));
-        std::fs::create_dir_all(&directory).expect("a directory can be made");
-        let config = format!(
-            "version: v3\nagent:\n  data_dir: {}\n  join_params:\n    token_name: {token}\n    method: bound_keypair\n    \
-             bound_keypair:\n      {onboarding}\n  proxy_server: {}\n  ca_pins: [\"{}\"]\n{more}",
-            directory.join("state").display(),
-            cluster.address(),
-            cluster.pin(),
-        );
-        std::fs::write(directory.join("boundkey.yaml"), config).expect("a config can be written");
-        Self { directory }
-    }
-
-    /// The config file.
-    pub fn config(&self) -> PathBuf {
-        self.directory.join("boundkey.yaml")
-    }
-
-    /// Its `data_dir`.
-    pub fn state_dir(&self) -> PathBuf {
-        self.directory.join("state")
-    }
-
-    /// A file of its own.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    /// A copy of the machine's state under another name, as a thief or a snapshot makes it.
-    ///
-    /// # Panics
-    /// If the file system refuses.
-    pub fn copy(&self, name: &str) -> Self {
-        let directory = self.directory.with_file_name(name);
-        run(Command::new("cp").arg("-a").arg(&self.directory).arg(&directory)).success();
-        let copy = Self { directory };
-        let config = std::fs::read_to_string(self.config()).expect("a config");
-        let config = config.replace(&path_text(&self.state_dir()), &path_text(&copy.state_dir()));
-        std::fs::write(copy.config(), config).expect("a config can be written");
-        copy
-    }
-
-    /// One join, to its end.
-    pub fn oneshot(&self) -> Ran {
-        run(&mut self.start_command(&["--oneshot"]))
-    }
-
-    /// The command that starts it.
-    pub fn start_command(&self, more: &[&str]) -> Command {
-        let mut command = Command::new(binary("boundkey-agent"));
-        command.args(["start", "-c"]).arg(self.config()).args(more);
-        command
-    }
-
-    /// Starts it as a service.
-    pub fn start(&self) -> Running {
-        Running::start(&mut self.start_command(&[]), self.path("agent.log"))
-    }
-
-    /// A file of `DATA_DIR/identity/`.
-    pub fn identity(&self, file: &str) -> PathBuf {
-        self.state_dir().join("identity").join(file)
+    /// If there is none.
+    pub fn token(&self, name: &str) -> serde_json::Value {
+        let printed =
+            self.ctl(&["get", &format!("token/{name}"), "--with-secrets", "--format", "json"]).success();
+        serde_json::from_str(&printed).expect("JSON")
     }
 }
 
-fn path_text(path: &Path) -> String {
-    path.display().to_string()
+fn copy_directory(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).expect("a directory can be removed");
+    }
+    run(Command::new("cp").arg("-a").arg(from).arg(to)).success();
 }
 
 fn find_after<'a>(text: &'a str, start: &str) -> Option<&'a str> {

@@ -13,8 +13,12 @@
 //! assert!(agent.state_dir().join("identity/cert.pem").exists());
 //! ```
 
+mod agent;
 mod cluster;
+mod dice;
 mod process;
 
-pub use cluster::{Agent, Cluster};
+pub use agent::Agent;
+pub use cluster::{Administrator, Cluster};
+pub use dice::Dice;
 pub use process::{Ran, Running, binary, find, run, wait_for};

@@ -26,6 +26,18 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// The command of one of our binaries, behind the words of a wrapper (`nsenter ...`), which has to end in an exec.
+pub(crate) fn wrapped(around: &[String], name: &str) -> Command {
+    match around.split_first() {
+        None => Command::new(binary(name)),
+        Some((wrapper, words)) => {
+            let mut command = Command::new(wrapper);
+            command.args(words).arg(binary(name));
+            command
+        }
+    }
+}
+
 /// What a program that ended left.
 #[derive(Debug)]
 pub struct Ran {

@@ -3,6 +3,7 @@
 mod administration;
 mod bad_input;
 mod certificates;
+mod faults;
 mod guide;
 mod recovery;
 mod ssh;
