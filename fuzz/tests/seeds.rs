@@ -26,17 +26,35 @@ fn every_seed_passes_whole_cut_and_damaged() {
 }
 
 #[test]
-fn every_target_has_its_file_and_its_directory() {
+fn every_past_finding_passes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crashes");
+    for directory in fs::read_dir(root).into_iter().flatten() {
+        let directory = directory.expect("a directory is read").path();
+        let name = directory.file_name().and_then(|name| name.to_str()).expect("a plain name");
+        let (_, target) = boundkey_fuzz::TARGETS
+            .iter()
+            .find(|(target, _)| *target == name)
+            .unwrap_or_else(|| panic!("crashes/{name} is of no target"));
+        for file in fs::read_dir(&directory).expect("the findings are there") {
+            target(&fs::read(file.expect("a directory is read").path()).expect("a finding is read"));
+        }
+    }
+}
+
+#[test]
+fn every_target_is_in_the_readme_and_every_seed_is_of_a_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = fs::read_dir(root.join("fuzz_targets"))
-        .expect("the targets are there")
-        .map(|file| file.expect("a directory is read").path().file_stem().map(|stem| stem.to_owned()))
-        .map(|stem| stem.and_then(|stem| stem.into_string().ok()).expect("a plain name"))
-        .collect();
-    files.sort_unstable();
-    let mut names: Vec<_> = boundkey_fuzz::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    names.sort_unstable();
-    assert_eq!(files, names);
+    let readme = fs::read_to_string(root.join("README.md")).expect("the README is there");
+    for (name, _) in boundkey_fuzz::TARGETS {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+    for directory in fs::read_dir(root.join("seeds")).expect("the seeds are there") {
+        let name = directory.expect("a directory is read").file_name();
+        assert!(
+            boundkey_fuzz::TARGETS.iter().any(|(target, _)| name == *target),
+            "seeds of no target: {name:?}"
+        );
+    }
 }
 
 fn seed(target: &str, name: &str) -> Vec<u8> {

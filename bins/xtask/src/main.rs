@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod packages;
 mod process;
 mod quickstart;
@@ -20,6 +21,7 @@ Verbs:
   test         Run every test, real components included (installs missing Debian packages when run as root)
   check        Formatting, clippy and documentation, warnings denied
   bench        Whole-process figures of the release binaries, as a table
+  fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
   help         This text
 
 Examples:
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("check") => check::run(),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         None | Some("help" | "-h" | "--help") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
