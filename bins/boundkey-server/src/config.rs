@@ -255,12 +255,21 @@ fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
     let mut section = top.section("limits");
     for (key, place) in [
         ("concurrent_joins", &mut limits.concurrent_joins),
+        ("waiting_joins", &mut limits.waiting_joins),
         ("concurrent_handshakes", &mut limits.concurrent_handshakes),
         ("connections", &mut limits.connections),
     ] {
         if let Some(number) = section.integer(key, 1..=1_000_000_u32) {
             *place = number as usize;
         }
+    }
+    if let Some(mebibytes) = section.integer("message_memory_mib", 1..=65_536_u32) {
+        limits.message_bytes = mebibytes as usize * 1024 * 1024;
+    }
+    // An agent waits 30 s for an answer.
+    if let Some(time) = section.duration_in("join_patience", Duration::from_secs(1)..=Duration::from_secs(20))
+    {
+        limits.join_patience = time;
     }
     let range = Duration::from_secs(1)..=Duration::from_secs(3600);
     for (key, place) in [

@@ -75,7 +75,7 @@ pub use boundkey_document::{parse_duration, to_yaml};
 pub use clock::{Clock, SystemClock, SystemEntropy, show_time};
 pub use machine::{OtherMachine, check_machine, machine_facts, machine_hash};
 pub use running::{SignalError, ask_to_renew, lock_holder};
-pub use schedule::{Deadline, wait_after_restart};
+pub use schedule::{Deadline, spread_at_start, wait_after_restart};
 pub use status::{Notes, OutputNote, Status};
 pub use transport::{
     AddressError, HttpsTransport, MAX_BODY, Reply, ServerAddress, Timeouts, Transport, TransportError,

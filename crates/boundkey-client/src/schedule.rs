@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use boundkey_keys::Entropy;
 use time::OffsetDateTime;
+
+use crate::backoff::between;
 
 /// The longest single sleep: the timer of the runtime stands still while the machine sleeps, the boot clock does not.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
@@ -39,6 +42,17 @@ pub fn wait_after_restart(
     Duration::try_from(renew_at - now).unwrap_or(Duration::ZERO).min(planned)
 }
 
+/// The longest that an agent waits with a join that is due when it starts.
+const LONGEST_START: Duration = Duration::from_secs(120);
+
+/// The wait with a join that was due before the agent started, while its certificates are valid for `left`: at random up
+/// to a tenth of that, two minutes at most. After a power cut a whole fleet starts in the same instant; nobody whose
+/// certificates are valid has reason to hurry.
+pub fn spread_at_start(left: time::Duration, entropy: &dyn Entropy) -> Duration {
+    let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
+    between(Duration::ZERO, (left / 10).min(LONGEST_START), entropy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +78,19 @@ mod tests {
     #[test]
     fn a_clock_set_forward_renews_at_once() {
         assert_eq!(wait_after_restart(OBTAINED, RENEW, datetime!(2036-01-01 13:00 UTC)), Duration::ZERO);
+    }
+
+    struct Highest;
+    impl Entropy for Highest {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(0xff);
+        }
+    }
+
+    #[test]
+    fn a_start_spreads_a_join_that_is_due_only_as_far_as_the_certificates_allow() {
+        let spread = |seconds| spread_at_start(time::Duration::seconds(seconds), &Highest).as_secs();
+        assert_eq!((spread(86_400), spread(600), spread(0), spread(-5)), (120, 60, 0, 0));
     }
 
     #[test]

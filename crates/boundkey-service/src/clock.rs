@@ -1,6 +1,7 @@
 //! Where the time comes from: the edge that everything else is spared.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
@@ -8,6 +9,12 @@ use time::OffsetDateTime;
 pub trait Clock: Send + Sync {
     /// The present time, UTC.
     fn now(&self) -> OffsetDateTime;
+
+    /// Time since any fixed moment, by which waiting and pace are measured. Unless a clock has a better one, the wall
+    /// clock's: a step of it then disturbs measurements, nothing else.
+    fn monotonic(&self) -> Duration {
+        Duration::try_from(self.now() - OffsetDateTime::UNIX_EPOCH).unwrap_or_default()
+    }
 }
 
 /// The system's clock.
@@ -18,6 +25,11 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the edge at which the clock is read")]
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 }
 

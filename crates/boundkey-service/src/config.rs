@@ -95,11 +95,17 @@ pub enum AutoLockRevokes {
 /// Bounds on what strangers can make the server do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Joins that are worked on at a time; over it 503 with Retry-After. Default 256.
+    /// Joins that are worked on at a time; more wait. Default 256.
     pub concurrent_joins: usize,
-    /// TLS handshakes at a time; further connections wait. Default 256.
+    /// Joins that wait, at most; over it 503 with an appointment (`Retry-After`). Default 1024.
+    pub waiting_joins: usize,
+    /// How long a join waits before it is given an appointment. Default 5 s.
+    pub join_patience: Duration,
+    /// Bytes of join messages in memory at a time; over it 503 with an appointment. Default 64 MiB.
+    pub message_bytes: usize,
+    /// TLS handshakes at a time; further ones wait in turn, network by network. Default 256.
     pub concurrent_handshakes: usize,
-    /// Open connections; further ones wait. Default 10,000.
+    /// Open connections; further ones wait, and a network that has most of them is sent away before. Default 10,000.
     pub connections: usize,
     /// A handshake that takes longer is given up. Default 10 s.
     pub handshake_timeout: Duration,
@@ -107,8 +113,8 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// A request that is not answered in this time is answered 503. Default 60 s (long polls wait no longer than five sixths of it).
     pub request_timeout: Duration,
-    /// Wrong secrets in a row that a (token, network) may present before it is delayed. Default 5.
-    pub wrong_secrets: u32,
+    /// Proofs in a row that a (token, network) may get wrong before its wrong ones are answered late. Default 5.
+    pub wrong_proofs: u32,
     /// How many (token, network) pairs the limiter and the table of refusals remember. Default 10,000.
     pub table: usize,
 }
@@ -117,12 +123,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             concurrent_joins: 256,
+            waiting_joins: 1024,
+            join_patience: Duration::from_secs(5),
+            message_bytes: 64 * 1024 * 1024,
             concurrent_handshakes: 256,
             connections: 10_000,
             handshake_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(60),
-            wrong_secrets: 5,
+            wrong_proofs: 5,
             table: 10_000,
         }
     }

@@ -19,6 +19,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`join`] | the join loop, without HTTP and without a runtime |
+//! | [`admission`] | who is served now, who waits, who is given an appointment |
 //! | [`admin`] | tokens, bots, locks, nodes, events, verbs |
 //! | [`serve`] | sockets, TLS, limits, orderly end |
 //! | [`locking`], [`revocation`] | what a lock or a revocation writes |
@@ -66,6 +67,7 @@
 //! ```
 
 pub mod admin;
+pub mod admission;
 mod audit;
 mod authorities;
 mod bootstrap;

@@ -54,7 +54,7 @@ impl Service {
         let authorities =
             open_cluster(&*parts.store, &parts.master, &*parts.entropy, &parts.config.cluster, started_at)
                 .await?;
-        let joins = Joins::new(&parts.config.limits);
+        let joins = Joins::new(&parts.config.limits, Arc::clone(&parts.clock));
         Ok(Self(Arc::new(Inner {
             parts,
             authorities,
@@ -89,6 +89,11 @@ impl Service {
     /// The present time, in microseconds. Read it once for a request.
     pub fn now(&self) -> OffsetDateTime {
         to_micros(self.0.parts.clock.now())
+    }
+
+    /// For sockets: waiting and pace are measured by it.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.parts.clock)
     }
 
     /// Randomness.

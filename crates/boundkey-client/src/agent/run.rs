@@ -7,7 +7,7 @@ use crate::backoff::{Backoff, Setback};
 use crate::clock::show_time;
 use crate::config::{AgentConfig, OutputKind};
 use crate::join::{JoinPlan, Remedy};
-use crate::schedule::{Deadline, wait_after_restart};
+use crate::schedule::{Deadline, spread_at_start, wait_after_restart};
 
 /// How often sshd's list of revoked keys is fetched between two joins.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -105,8 +105,9 @@ impl Agent {
         }
     }
 
-    /// With a stored identity the outputs are brought up to date, and the renewal waits for its time; an attempt that is
-    /// pending goes on at once, and so does a join with another configuration.
+    /// With a stored identity the outputs are brought up to date, and the renewal waits for its time. One that is overdue
+    /// waits a little at random while the certificates are valid: after a power cut the whole fleet starts. An attempt that
+    /// is pending before its time goes on at once, and so does a join with another configuration.
     async fn first_deadline(&mut self) -> Result<Deadline, AgentError> {
         let state = self.keystore.load()?;
         let now = self.clock.since_boot();
@@ -114,8 +115,13 @@ impl Agent {
         // Notes can be lost; the certificates are not asked for again because of that.
         let as_asked = self.notes.asked.as_ref().is_none_or(|asked| *asked == self.plan.fingerprint());
         let wait = match &state.identity {
-            Some(identity) if belongs && state.pending.is_none() && as_asked => {
-                wait_after_restart(identity.obtained_at, identity.renew_at, self.clock.now())
+            Some(identity) if belongs && as_asked => {
+                let wall = self.clock.now();
+                match wait_after_restart(identity.obtained_at, identity.renew_at, wall) {
+                    Duration::ZERO => spread_at_start(identity.not_after - wall, self.entropy.as_ref()),
+                    _ if state.pending.is_some() => Duration::ZERO,
+                    wait => wait,
+                }
             }
             _ => Duration::ZERO,
         };

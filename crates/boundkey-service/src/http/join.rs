@@ -5,11 +5,18 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use boundkey_proto::BeginAnswer;
+use hyper::body::Body as _;
 
 use super::PUBLIC_BODY;
+use crate::admission::{Held, Source};
 use crate::{Refusal, RequestContext, Service, join};
 
-pub(super) async fn begin(State(service): State<Service>, body: Body) -> Result<Json<BeginAnswer>, Refusal> {
+pub(super) async fn begin(
+    State(service): State<Service>,
+    Extension(context): Extension<RequestContext>,
+    body: Body,
+) -> Result<Json<BeginAnswer>, Refusal> {
+    let _room = room(&service, &body, &context)?;
     let body = read(&service, body).await?;
     boundkey_proto::receive_begin(&body).map_err(|error| Refusal::from_proto(&error))?;
     Ok(Json(join::begin(&service, service.now())))
@@ -20,6 +27,10 @@ pub(super) async fn complete(
     Extension(context): Extension<RequestContext>,
     body: Body,
 ) -> Response {
+    let room = match room(&service, &body, &context) {
+        Ok(room) => room,
+        Err(refusal) => return refusal.into_response(),
+    };
     let body = match read(&service, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
@@ -27,12 +38,19 @@ pub(super) async fn complete(
     match join::complete(&service, &body, &context, service.now()).await {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
+            drop((body, room));
             if !refused.hold.is_zero() {
-                service.joins().hold(refused.hold).await;
+                service.joins().hold(Source::of(context.source), refused.hold).await;
             }
             refused.refusal.into_response()
         }
     }
+}
+
+/// Room for a body, before a byte of it is read.
+fn room(service: &Service, body: &Body, context: &RequestContext) -> Result<Held, Refusal> {
+    let most = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    join::make_room(service, most.unwrap_or(PUBLIC_BODY).min(PUBLIC_BODY), context)
 }
 
 /// The whole body, within its limit and in time.

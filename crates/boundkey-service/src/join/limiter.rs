@@ -1,7 +1,7 @@
-//! Wrong secrets are answered late, for each token and source network. Right ones are never delayed, and nothing is
-//! ever refused by it.
+//! Proofs that are wrong are answered late, for each token and source network. Right ones are never delayed, and nothing
+//! is ever refused by it: it is asked only once a proof has been found wrong.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,46 +10,123 @@ use time::OffsetDateTime;
 
 use super::refusals::network;
 
-/// How long a row of wrong secrets is remembered.
+/// How long a row of wrong proofs is remembered.
 const WINDOW: time::Duration = time::Duration::minutes(10);
 /// The longest that an answer is held back.
 const LONGEST: Duration = Duration::from_secs(8);
+/// Of a network: so many wrong proofs are nobody's business, as long as there are no more right ones.
+const HARMLESS: u32 = 20;
+/// Counts are halved here, so that what a network does now weighs more than what it did.
+const MANY: u32 = 1000;
 
-/// A table of fixed size. (token, network) pairs that fall into one place share it: at worst a wrong secret is
-/// answered late for another's sake.
+/// Tables of fixed size. Whoever falls into one place shares it: at worst a wrong proof is answered late for another's
+/// sake, or a network's appointments are drawn by lot.
 pub(super) struct Limiter {
     free: u32,
     hasher: RandomState,
-    rows: Mutex<Vec<Row>>,
+    pairs: Mutex<Vec<Row>>,
+    networks: Mutex<Vec<Row>>,
 }
 
 #[derive(Clone, Copy)]
 struct Row {
     wrong: u32,
+    right: u32,
     last: OffsetDateTime,
+}
+
+impl Row {
+    fn at(&mut self, now: OffsetDateTime) -> &mut Self {
+        // A clock that was set back must not keep a row for years.
+        if (now - self.last).abs() > WINDOW {
+            (self.wrong, self.right) = (0, 0);
+        }
+        self.last = now;
+        if self.wrong.max(self.right) >= MANY {
+            (self.wrong, self.right) = (self.wrong / 2, self.right / 2);
+        }
+        self
+    }
 }
 
 impl Limiter {
     pub(super) fn new(free: u32, places: usize) -> Self {
-        let empty = Row { wrong: 0, last: OffsetDateTime::UNIX_EPOCH };
-        Self { free, hasher: RandomState::new(), rows: Mutex::new(vec![empty; places.max(1)]) }
+        let table = || {
+            let empty = Row { wrong: 0, right: 0, last: OffsetDateTime::UNIX_EPOCH };
+            Mutex::new(vec![empty; places.max(1)])
+        };
+        Self { free, hasher: RandomState::new(), pairs: table(), networks: table() }
     }
 
-    /// Counts a wrong secret; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones.
+    /// Counts a wrong proof; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones. Messages that name
+    /// no token which exists are counted under the empty name.
     pub(super) fn wrong(&self, token: &str, source: Option<IpAddr>, now: OffsetDateTime) -> Duration {
-        let hash = self.hasher.hash_one((token, network(source)));
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = usize::try_from(hash % rows.len() as u64).unwrap_or(0);
-        let row = &mut rows[place];
-        // A clock that was set back must not keep a row for years.
-        if (now - row.last).abs() > WINDOW {
-            row.wrong = 0;
-        }
-        row.wrong = row.wrong.saturating_add(1);
-        row.last = now;
-        match row.wrong.checked_sub(self.free + 1) {
+        let network = network(source);
+        self.row(&self.networks, &network, |row| row.at(now).wrong += 1);
+        let wrong = self.row(&self.pairs, (token, &network), |row| {
+            let row = row.at(now);
+            row.wrong += 1;
+            row.wrong
+        });
+        match wrong.checked_sub(self.free + 1) {
             None => Duration::ZERO,
             Some(over) => Duration::from_secs(1 << over.min(3)).min(LONGEST),
         }
+    }
+
+    /// Counts a right one.
+    pub(super) fn right(&self, source: Option<IpAddr>, now: OffsetDateTime) {
+        self.row(&self.networks, network(source), |row| row.at(now).right += 1);
+    }
+
+    /// False for a network that lately got more proofs wrong than right.
+    pub(super) fn trusts(&self, source: Option<IpAddr>, now: OffsetDateTime) -> bool {
+        self.row(&self.networks, network(source), |row| {
+            (now - row.last).abs() > WINDOW || row.wrong <= HARMLESS.max(row.right)
+        })
+    }
+
+    fn row<T>(&self, table: &Mutex<Vec<Row>>, key: impl Hash, at: impl FnOnce(&mut Row) -> T) -> T {
+        let hash = self.hasher.hash_one(key);
+        let mut rows = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = usize::try_from(hash % rows.len() as u64).unwrap_or(0);
+        at(&mut rows[place])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-05-01 12:00 UTC);
+
+    fn address(network: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, network, 1]))
+    }
+
+    #[test]
+    fn a_network_is_trusted_again_when_right_proofs_outnumber_its_wrong_ones() {
+        let limiter = Limiter::new(5, 4096);
+        for _ in 0..30 {
+            limiter.wrong("web", address(1), NOW);
+        }
+        assert!(!limiter.trusts(address(1), NOW));
+        assert!(limiter.trusts(address(2), NOW), "others are not concerned");
+        for _ in 0..30 {
+            limiter.right(address(1), NOW);
+        }
+        assert!(limiter.trusts(address(1), NOW));
+    }
+
+    #[test]
+    fn what_a_network_did_is_forgotten_after_ten_minutes() {
+        let limiter = Limiter::new(5, 4096);
+        for _ in 0..3000 {
+            limiter.wrong("web", address(1), NOW);
+        }
+        assert!(!limiter.trusts(address(1), NOW));
+        assert!(limiter.trusts(address(1), NOW + time::Duration::minutes(11)));
+        assert_eq!(limiter.wrong("web", address(1), NOW + time::Duration::minutes(11)), Duration::ZERO);
     }
 }

@@ -17,6 +17,7 @@ mod read;
 mod refusals;
 mod secret;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use boundkey_lifecycle::{Code, Denial, Input, JoinKind, Verdict, decide};
@@ -25,9 +26,9 @@ use boundkey_proto::{
 };
 use boundkey_store::CommitError;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 
-use crate::{Limits, Refusal, RequestContext, Service};
+use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway};
+use crate::{Clock, Limits, Refusal, RequestContext, Service};
 use read::Snapshot;
 pub use refusals::flush_refusals;
 
@@ -36,37 +37,84 @@ const ATTEMPTS: usize = 8;
 
 /// What all joins of a service share; everything in it is bounded and may be lost at any time.
 pub(crate) struct Joins {
-    permits: Semaphore,
+    entrance: Entrance,
     limiter: limiter::Limiter,
     refusals: refusals::Refusals,
     derived: secret::DerivedKeys,
-    held: Semaphore,
+    messages: SharedShares,
+    held: SharedShares,
 }
 
-/// So many answers to wrong secrets are held back at a time; more go out at once.
-const HELD: usize = 256;
-
 impl Joins {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, clock: Arc<dyn Clock>) -> Self {
+        let bounds = Bounds {
+            at_once: limits.concurrent_joins,
+            queue: limits.waiting_joins,
+            patience: limits.join_patience,
+        };
         Self {
-            permits: Semaphore::new(limits.concurrent_joins.max(1)),
-            limiter: limiter::Limiter::new(limits.wrong_secrets, limits.table),
+            entrance: Entrance::new(bounds, clock),
+            limiter: limiter::Limiter::new(limits.wrong_proofs, limits.table),
             refusals: refusals::Refusals::new(limits.table),
             derived: secret::DerivedKeys::default(),
-            held: Semaphore::new(HELD),
+            messages: SharedShares::new(limits.message_bytes),
+            // An answer that is held keeps its connection: half of them stay for others.
+            held: SharedShares::new(limits.connections / 2),
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn occupy(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.permits.try_acquire().expect("a free place")
+    /// The gate of all joins.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.entrance
     }
 
-    /// Waits, unless too many wait already.
-    pub(crate) async fn hold(&self, time: Duration) {
-        if let Ok(_permit) = self.held.try_acquire() {
+    /// Waits, unless too many wait already: then the answer goes out at once.
+    pub(crate) async fn hold(&self, source: Source, time: Duration) {
+        if let Some(_held) = self.held.take(source, 1) {
             tokio::time::sleep(time).await;
         }
+    }
+}
+
+/// Room in memory for a join's message of so many bytes, until it is answered.
+///
+/// # Errors
+/// There is none: 503 with an appointment.
+pub(crate) fn make_room(service: &Service, bytes: usize, context: &RequestContext) -> Result<Held, Refusal> {
+    let joins = service.joins();
+    joins.messages.take(Source::of(context.source), bytes).ok_or_else(|| {
+        let trusted = joins.limiter.trusts(context.source, service.now());
+        overloaded(&joins.entrance.turn_away(trusted, lot(service)))
+    })
+}
+
+/// A random number.
+fn lot(service: &Service) -> u64 {
+    let mut bytes = [0; 8];
+    service.entropy().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn overloaded(told: &TurnedAway) -> Refusal {
+    let (seconds, all) = (told.retry_after.as_secs(), told.all_within.as_secs());
+    Refusal::new(
+        503,
+        "overloaded",
+        format!(
+            "the server works on as many joins as it may: ask again in {seconds} s; everybody who was asked so until now \
+             is served within {all} s"
+        ),
+    )
+    .retry_after(seconds)
+}
+
+/// Whoever has to ask again for a reason that others have too must not do so together with them.
+fn spread(service: &Service, refusal: Refusal) -> Refusal {
+    /// Seconds, drawn by lot.
+    const SPREAD: u64 = 8;
+    match refusal.problem.retry_after {
+        Some(1) if refusal.problem.status == 503 => refusal.retry_after(1 + lot(service) % SPREAD),
+        _ => refusal,
     }
 }
 
@@ -90,7 +138,7 @@ fn challenge(
 pub struct Refused {
     /// What the client is told.
     pub refusal: Refusal,
-    /// Wrong secrets in a row are answered late; everything else at once. Whoever has sockets does the waiting.
+    /// Wrong proofs in a row are answered late; everything else at once. Whoever has sockets does the waiting.
     pub hold: Duration,
 }
 
@@ -111,22 +159,38 @@ pub async fn complete(
     now: OffsetDateTime,
 ) -> Result<JoinAnswer, Refused> {
     let joins = service.joins();
-    let _permit = joins.permits.try_acquire().map_err(|_| {
-        Refusal::new(503, "overloaded", "the server works on as many joins as it may; ask again")
-            .retry_after(1)
-    })?;
-    let received = boundkey_proto::receive_complete(body, service.cluster(), service.master(), now)
-        .map_err(|error| Refusal::from_proto(&error))?;
+    let trusted = joins.limiter.trusts(context.source, now);
+    let _pass = joins
+        .entrance
+        .enter(Source::of(context.source), trusted, || lot(service))
+        .await
+        .map_err(|told| overloaded(&told))?;
+    let received = match boundkey_proto::receive_complete(body, service.cluster(), service.master(), now) {
+        Ok(received) => received,
+        Err(error) => {
+            // An outlived challenge is a slow client's; everything else is garbage or forged.
+            let hold = if Refusal::from_proto(&error).problem.is_final() {
+                joins.limiter.wrong("", context.source, now)
+            } else {
+                Duration::ZERO
+            };
+            return Err(Refused { refusal: Refusal::from_proto(&error), hold });
+        }
+    };
     for _ in 0..ATTEMPTS {
         match one_round(service, &received, context, now).await {
             Ok(answer) => return Ok(answer),
             Err(Lost::Race(key)) => {
                 tracing::debug!(correlation_id = %context.correlation, %key, "decided anew")
             }
-            Err(Lost::Refused(refused)) => return Err(*refused),
+            Err(Lost::Refused(mut refused)) => {
+                refused.refusal = spread(service, refused.refusal);
+                return Err(*refused);
+            }
         }
     }
-    Err(Refusal::new(503, "busy", "this token's records change too fast; ask again").retry_after(1).into())
+    let busy = Refusal::new(503, "busy", "this token's records change too fast; ask again").retry_after(1);
+    Err(spread(service, busy).into())
 }
 
 /// Why a round gave no answer.
@@ -168,6 +232,7 @@ async fn one_round(
     let joining = Joining { service, received, snapshot: &snapshot, context, now };
     match verdict {
         Verdict::Admit(mut admission) => {
+            service.joins().limiter.right(context.source, now);
             let planned = issue::Planned::of_admission(&joining, &admission)?;
             planned.check(&joining).map_err(|error| {
                 Refusal::new(
@@ -199,7 +264,7 @@ async fn one_round(
             joining.count_confirm(&confirm);
             Ok(JoinAnswer::Confirm { challenge: challenge(service, Some(confirm.position), now) })
         }
-        Verdict::Deny(denial) => Err(joining.refuse(*denial, secret).await?),
+        Verdict::Deny(denial) => Err(joining.refuse(*denial).await?),
     }
 }
 
@@ -249,7 +314,7 @@ impl Joining<'_> {
 
     /// A denial of somebody who proved something is an event of its own, committed with the lock that it may set.
     /// One of a stranger is counted, and takes the same path through the answer.
-    async fn refuse(&self, denial: Denial, secret: boundkey_lifecycle::SecretEvidence) -> Result<Lost, Lost> {
+    async fn refuse(&self, denial: Denial) -> Result<Lost, Lost> {
         let code = denial.code;
         tracing::info!(
             correlation_id = %self.context.correlation, token = %self.received.request.token,
@@ -257,16 +322,13 @@ impl Joining<'_> {
         );
         let mut hold = Duration::ZERO;
         if denial.proven {
+            self.service.joins().limiter.right(self.context.source, self.now);
             self.commit(commit::denial(self, &denial).await?).await?;
         } else {
             self.count_refusal(&denial);
-            if secret == boundkey_lifecycle::SecretEvidence::Wrong {
-                hold = self.service.joins().limiter.wrong(
-                    self.received.request.token.as_str(),
-                    self.context.source,
-                    self.now,
-                );
-            }
+            // Strangers may invent as many names as they like: those share one place.
+            let token = self.snapshot.token.as_ref().map_or("", |_| self.received.request.token.as_str());
+            hold = self.service.joins().limiter.wrong(token, self.context.source, self.now);
         }
         let refusal = if denial.proven {
             Refusal::new(403, code.as_str(), denial.message)

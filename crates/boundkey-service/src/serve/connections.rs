@@ -20,10 +20,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tower::ServiceExt as _;
 
-use crate::{Limits, PeerAddress};
+use crate::admission::{Bounds, Entrance, SharedShares, Source};
+use crate::{Clock, Limits, PeerAddress};
 
 /// Connections to the admin socket at a time.
 const ADMIN_CONNECTIONS: usize = 64;
+/// What one connection may make the server keep: of HTTP/1 a head and a piece of a body, of HTTP/2 what was received and
+/// not yet asked for, for all its streams together.
+const BUFFER: usize = 32 * 1024;
+const WINDOW: u32 = 64 * 1024 - 1;
+const STREAMS: u32 = 8;
 /// After a failure to accept (no file descriptors left), before the next try.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -32,12 +38,21 @@ pub(super) async fn tls(
     listener: TcpListener,
     config: Arc<ServerConfig>,
     router: Router,
-    limits: Limits,
+    (limits, clock): (Limits, Arc<dyn Clock>),
     graceful: &GracefulShutdown,
     mut stopping: watch::Receiver<bool>,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections.max(1)));
-    let handshakes = Arc::new(Semaphore::new(limits.concurrent_handshakes.max(1)));
+    let shares = SharedShares::new(limits.connections);
+    let handshakes = Entrance::new(
+        Bounds {
+            at_once: limits.concurrent_handshakes,
+            // Whoever waits here has his share of the connections already.
+            queue: limits.connections,
+            patience: limits.handshake_timeout,
+        },
+        clock,
+    );
     loop {
         let accepted = tokio::select! {
             biased;
@@ -52,16 +67,21 @@ pub(super) async fn tls(
                 continue;
             }
         };
+        let source = Source::of(Some(peer.ip()));
+        let Some(share) = shares.take(source, 1) else {
+            tracing::debug!(%peer, "its network has its share of the connections");
+            continue;
+        };
         let (config, router, handshakes) = (config.clone(), router.clone(), handshakes.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            let _permit = permit;
+            let _counted = (permit, share);
             // Small answers must not wait for the peer's delayed acknowledgement.
             let _ = stream.set_nodelay(true);
             let handshake = async {
                 // Whoever says nothing takes no slot from those who do.
                 let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-                let _slot = handshakes.acquire().await;
+                let _slot = handshakes.enter(source, true, || 0).await.map_err(|_| crowded())?;
                 hello.into_stream(config).await
             };
             match tokio::time::timeout(limits.handshake_timeout, handshake).await {
@@ -71,6 +91,10 @@ pub(super) async fn tls(
             }
         });
     }
+}
+
+fn crowded() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ResourceBusy, "too many handshakes")
 }
 
 async fn accept(
@@ -123,12 +147,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout).max_headers(64);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.read_timeout)
+        .max_headers(64)
+        .max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(32)
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(16 * 1024)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(BUFFER)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(limits.read_timeout);
     let service = service_fn(move |request: Request<Incoming>| {

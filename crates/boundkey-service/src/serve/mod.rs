@@ -63,7 +63,8 @@ pub async fn serve_router(
     let limits = service.config().limits;
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
-    let machines = connections::tls(listeners.tls, config, routes, limits, &graceful, service.stopping());
+    let bounds = (limits, service.clock());
+    let machines = connections::tls(listeners.tls, config, routes, bounds, &graceful, service.stopping());
     let administration = async {
         if let Some(listener) = listeners.admin {
             connections::admin(listener, service.admin_router(), limits, &graceful, service.stopping()).await;
@@ -85,11 +86,13 @@ pub async fn serve_router(
 }
 
 async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
+    let mut turned_away = 0;
     let mut flush = tokio::time::interval(FLUSH);
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             _ = flush.tick() => {
+                turned_away = report_load(&service, turned_away);
                 if let Err(refusal) = join::flush_refusals(&service, service.now()).await {
                     tracing::warn!(cause = refusal.cause, "counted refusals could not be written");
                 }
@@ -101,4 +104,18 @@ async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
             },
         }
     }
+}
+
+/// At most a line a second, however many are turned away.
+fn report_load(service: &Service, before: u64) -> u64 {
+    service.joins().entrance().look(|gate| {
+        let turned_away = gate.turned_away();
+        if turned_away > before {
+            tracing::warn!(
+                running = gate.running(), waiting = gate.waiting(), turned_away = turned_away - before,
+                join_interval = ?gate.interval(), "more joins than can be worked on: some were given appointments"
+            );
+        }
+        turned_away
+    })
 }

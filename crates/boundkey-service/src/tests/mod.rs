@@ -5,6 +5,7 @@ mod bootstrap;
 mod fixture;
 mod http;
 mod join;
+mod overload;
 mod race;
 mod refusals;
 mod schema;

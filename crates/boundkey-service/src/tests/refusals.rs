@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use boundkey_keys::Secret;
-use boundkey_proto::JoinKindName;
 use boundkey_store::{Batch, Store as _, keys};
 
 use super::fixture::{CLUSTER, Fixture, Machine, now};
-use crate::{ServiceConfig, join};
+use crate::join;
 
 #[test]
 fn whoever_proves_nothing_is_told_the_same_whatever_the_cause() {
@@ -77,20 +76,6 @@ fn strangers_from_everywhere_cannot_make_the_log_grow() {
 }
 
 #[test]
-fn wrong_secrets_in_a_row_are_answered_late_and_a_right_one_at_once() {
-    let fixture = Fixture::new();
-    fixture.node_token("web", "");
-    let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
-    let wrong = Machine::new("web", 2, Some(Secret::generated([9; 32])));
-    let holds: Vec<u64> =
-        (0..9).map(|_| wrong.send(&fixture, &challenge).unwrap_err().hold.as_secs()).collect();
-    assert_eq!(holds, [0, 0, 0, 0, 0, 1, 2, 4, 8]);
-    let mut right = Machine::new("web", 3, Some(fixture.generated_secret("web")));
-    right.source = wrong.source;
-    assert_eq!(right.join(&fixture).unwrap().kind, JoinKindName::Registered);
-}
-
-#[test]
 fn a_right_secret_on_a_bound_token_is_an_event_of_its_own() {
     let fixture = Fixture::new();
     fixture.node_token("web", "");
@@ -131,19 +116,4 @@ fn a_removed_tokens_secret_stays_used() {
     let mut second = Machine::new("web", 2, Some(secret));
     assert_eq!(second.try_join(&fixture).unwrap_err().status, 403);
     assert!(!fixture.enrolment("web").enrolment.is_bound());
-}
-
-#[test]
-fn too_many_joins_at_a_time_are_asked_to_come_again() {
-    let mut config = ServiceConfig::new(CLUSTER);
-    config.limits.concurrent_joins = 1;
-    let fixture = Fixture::with(config);
-    fixture.node_token("web", "");
-    let machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
-    let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
-    let taken = fixture.service.joins().occupy();
-    let refused = machine.send(&fixture, &challenge).unwrap_err().refusal.problem;
-    assert_eq!((refused.status, refused.code.as_str(), refused.retry_after), (503, "overloaded", Some(1)));
-    drop(taken);
-    machine.send(&fixture, &challenge).unwrap();
 }
