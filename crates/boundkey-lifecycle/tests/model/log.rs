@@ -1,0 +1,184 @@
+//! What the judge knows and nobody else: the joins that really happened, in order, and values that carry their
+//! fingerprint.
+
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use boundkey_lifecycle::StateClaims;
+
+/// One event of a lineage's history, as the judge saw it happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Entry {
+    /// A join that advanced the lineage.
+    Join {
+        attempt: u8,
+        /// The key that was bound after it.
+        key: u8,
+        /// It used a recovery (registration included).
+        counted: bool,
+        /// The instant at which it was admitted.
+        at: u8,
+        /// How often an administrator had opened a new way in by then.
+        epoch: u8,
+        /// It was admitted in `insecure`.
+        shared: bool,
+    },
+    /// The administrator's `reset`.
+    Reset,
+}
+
+impl Entry {
+    /// What makes two entries the same event: the attempt alone, as in a state id.
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Join { attempt: a, .. }, Self::Join { attempt: b, .. }) => a == b,
+            (Self::Reset, Self::Reset) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A history, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Log(pub(crate) Vec<Entry>);
+
+/// Where one history stands against another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    Same,
+    /// The other one went on from here.
+    Behind,
+    /// This one went on from there.
+    Ahead,
+    Forked,
+    /// A reset lies between them that only the other one knows.
+    BeforeReset,
+    /// A reset lies between them that only this one knows.
+    AfterReset,
+}
+
+impl Log {
+    pub(crate) fn with(&self, entry: Entry) -> Self {
+        let mut next = self.clone();
+        next.0.push(entry);
+        next
+    }
+
+    pub(crate) fn resets(&self) -> usize {
+        self.0.iter().filter(|e| **e == Entry::Reset).count()
+    }
+
+    /// The joins since the last reset.
+    pub(crate) fn joins(&self) -> &[Entry] {
+        let start = self.0.iter().rposition(|e| *e == Entry::Reset).map_or(0, |at| at + 1);
+        &self.0[start..]
+    }
+
+    pub(crate) fn last(&self) -> Option<Entry> {
+        self.joins().last().copied()
+    }
+
+    /// Recoveries used, registration included.
+    pub(crate) fn counted(&self) -> u32 {
+        self.joins().iter().filter(|e| matches!(e, Entry::Join { counted: true, .. })).count() as u32
+    }
+
+    /// The events alone, without the judge's particulars: equal where the lineage stands at the same place.
+    pub(crate) fn place(&self) -> u64 {
+        let events: Vec<_> = self
+            .0
+            .iter()
+            .map(|e| match e {
+                Entry::Join { attempt, .. } => Some(*attempt),
+                Entry::Reset => None,
+            })
+            .collect();
+        mark(&events)
+    }
+
+    pub(crate) fn against(&self, other: &Self) -> Against {
+        match self.resets().cmp(&other.resets()) {
+            std::cmp::Ordering::Less => return Against::BeforeReset,
+            std::cmp::Ordering::Greater => return Against::AfterReset,
+            std::cmp::Ordering::Equal => {}
+        }
+        let (mine, theirs) = (self.joins(), other.joins());
+        if !mine.iter().zip(theirs).all(|(a, b)| a.same(b)) {
+            return Against::Forked;
+        }
+        match mine.len().cmp(&theirs.len()) {
+            std::cmp::Ordering::Equal => Against::Same,
+            std::cmp::Ordering::Less => Against::Behind,
+            std::cmp::Ordering::Greater => Against::Ahead,
+        }
+    }
+}
+
+/// A join state, and the history that led to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) claims: StateClaims,
+    pub(crate) log: Log,
+    /// The bound key that it names.
+    pub(crate) key: u8,
+}
+
+/// A shared value that hashes and compares by the fingerprint of all that it says.
+#[derive(Debug)]
+pub(crate) struct Print<T> {
+    mark: u64,
+    value: Arc<T>,
+}
+
+impl<T> Clone for Print<T> {
+    fn clone(&self) -> Self {
+        Self { mark: self.mark, value: Arc::clone(&self.value) }
+    }
+}
+
+impl<T: Debug> Print<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { mark: mark(&value), value: Arc::new(value) }
+    }
+
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
+    }
+}
+
+/// The fingerprint of everything that `Debug` shows: complete, since all of these types derive it.
+pub(crate) fn mark(value: &impl Debug) -> u64 {
+    struct Into(DefaultHasher);
+    impl std::fmt::Write for Into {
+        fn write_str(&mut self, s: &str) -> std::fmt::Result {
+            self.0.write(s.as_bytes());
+            Ok(())
+        }
+    }
+    let mut into = Into(DefaultHasher::new());
+    std::fmt::write(&mut into, format_args!("{value:?}")).unwrap();
+    into.0.finish()
+}
+
+impl<T> Deref for Print<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> PartialEq for Print<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.mark == other.mark
+    }
+}
+
+impl<T> Eq for Print<T> {}
+
+impl<T> Hash for Print<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.mark);
+    }
+}
