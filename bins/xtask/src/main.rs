@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod model;
 mod packages;
 mod process;
 mod quickstart;
@@ -22,6 +23,7 @@ Verbs:
   check        Formatting, clippy and documentation, warnings denied
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
+  model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
   help         This text
 
 Examples:
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some("check") => check::run(),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("model") => model::run(rest),
         None | Some("help" | "-h" | "--help") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

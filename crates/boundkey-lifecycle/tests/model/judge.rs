@@ -215,7 +215,7 @@ pub(crate) fn record(store: &Store) -> Option<Broken> {
         && e.generation as usize == log.resets()
         && e.recovery_count == log.counted()
         && e.bound_public_key.as_ref() == last_key(log).map(key)
-        && !e.secret.used == log.joins().is_empty();
+        && e.secret.used != log.joins().is_empty();
     (!agrees).then_some(Broken::RecordDiffers)
 }
 
@@ -241,16 +241,15 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
         None => Against::Behind,
     };
     if let Some((_, at)) = &store.auto_lock {
-        let outlived = file.held.is_some()
-            && matches!(mine.against(at), Against::Ahead | Against::AfterReset);
+        let outlived =
+            file.held.is_some() && matches!(mine.against(at), Against::Ahead | Against::AfterReset);
         if !outlived {
             return Expected::Out;
         }
     }
     let insecure = store.mode == RecoveryMode::Insecure;
     let is_late_now = |log: &Log, revoked: bool| {
-        let none_left =
-            store.mode == RecoveryMode::Standard && log.counted() >= limit(setup, store);
+        let none_left = store.mode == RecoveryMode::Standard && log.counted() >= limit(setup, store);
         if none_left && (revoked || is_late(setup, log, clock)) {
             Expected::Denied(Code::RecoveryLimitReached)
         } else {
@@ -274,9 +273,8 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
             false => Expected::Out,
         };
     };
-    let holds = |key: u8| {
-        file.key == key || file.pending.is_some_and(|p| p.current == key || p.new == Some(key))
-    };
+    let holds =
+        |key: u8| file.key == key || file.pending.is_some_and(|p| p.current == key || p.new == Some(key));
     if insecure {
         let known = file.held.is_some() && stands == Against::Same;
         return if known || holds(bound) { Expected::In } else { Expected::Anything };
@@ -288,9 +286,9 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
         return is_late_now(&store.log, store.revoked);
     }
     // The answer to what was admitted last is given again, and a new attempt goes on from there.
-    let again = file.pending.is_some_and(|pending| {
-        matches!(store.log.last(), Some(Entry::Join { attempt, .. }) if attempt == pending.attempt)
-    });
+    let again = file.pending.is_some_and(
+        |pending| matches!(store.log.last(), Some(Entry::Join { attempt, .. }) if attempt == pending.attempt),
+    );
     if again && holds(bound) {
         return is_late_now(&store.log, store.revoked);
     }

@@ -14,6 +14,7 @@
 //!
 //! `BOUNDKEY_MODEL_STATES=20000000` looks further; `docs/model.md` tells the rest.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "each scenario says how much of it was seen")]
 
 mod client;
 mod judge;

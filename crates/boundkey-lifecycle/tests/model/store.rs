@@ -151,8 +151,6 @@ pub(crate) enum Answer {
 pub(crate) struct Handled {
     pub(crate) store: Print<Store>,
     pub(crate) answer: Answer,
-    pub(crate) locked: bool,
-    pub(crate) admitted: bool,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -180,12 +178,8 @@ impl Store {
     }
 
     fn locks(&self) -> Vec<LockInForce> {
-        let hand = LockInForce {
-            id: "hand".to_owned(),
-            origin: LockOrigin::ByHand,
-            message: None,
-            expires: None,
-        };
+        let hand =
+            LockInForce { id: "hand".to_owned(), origin: LockOrigin::ByHand, message: None, expires: None };
         let hand = self.hand_lock.then_some(hand);
         self.auto_lock.iter().map(|(lock, _)| lock.clone()).chain(hand).collect()
     }
@@ -243,13 +237,7 @@ impl Store {
     pub(crate) fn handle(setup: &Setup, store: &Print<Self>, message: &Message, clock: u8) -> Handled {
         let verdict = store.decide(setup, message, clock);
         let broken = judge::verdict(setup, store, message, clock, &verdict);
-        let unchanged = |answer| Handled {
-            store: store.clone(),
-            answer,
-            locked: false,
-            admitted: false,
-            broken,
-        };
+        let unchanged = |answer| Handled { store: store.clone(), answer, broken };
         match verdict {
             Verdict::Admit(admission) => {
                 let (next, held) = store.admit(setup, message, clock, *admission);
@@ -257,8 +245,6 @@ impl Store {
                 Handled {
                     store: Print::new(next),
                     answer: Answer::Result { held: Print::new(held), again: false },
-                    locked: false,
-                    admitted: true,
                     broken,
                 }
             }
@@ -283,7 +269,7 @@ impl Store {
                         expires: None,
                     };
                     next.auto_lock = Some((in_force, store.log.clone()));
-                    Handled { store: Print::new(next), locked: true, ..unchanged(Answer::Denied(denial.code)) }
+                    Handled { store: Print::new(next), ..unchanged(Answer::Denied(denial.code)) }
                 }
             },
         }

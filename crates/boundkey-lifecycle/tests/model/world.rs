@@ -44,16 +44,31 @@ pub(crate) struct World {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// `on` an open connection, or a new one (after a crash, a time-out).
-    Send { who: u8, how: How, on: bool },
+    Send {
+        who: u8,
+        how: How,
+        on: bool,
+    },
     /// The server handles it; the answer is heard or lost.
-    Deliver { slot: u8, heard: bool },
-    Drop { slot: u8 },
+    Deliver {
+        slot: u8,
+        heard: bool,
+    },
+    Drop {
+        slot: u8,
+    },
     Steal,
     Backup,
-    Restore { slot: u8 },
-    Clock { to: u8 },
+    Restore {
+        slot: u8,
+    },
+    Clock {
+        to: u8,
+    },
     Rotate,
-    Resync { keep_key: bool },
+    Resync {
+        keep_key: bool,
+    },
     Revoke,
     Grant,
     Reset,
@@ -61,7 +76,9 @@ pub(crate) enum Action {
     NewSecret,
     Lock,
     Unlock,
-    Mode { to: RecoveryMode },
+    Mode {
+        to: RecoveryMode,
+    },
 }
 
 /// What was computed once is not computed again.
@@ -269,6 +286,9 @@ impl Lifecycle {
             }
             // The connection has had its answer.
             next.net[usize::from(slot)].as_mut()?.open = false;
+            if self.scenario.is_orderly {
+                next.net[usize::from(slot)] = None;
+            }
         }
         Some(next)
     }
@@ -323,7 +343,8 @@ impl Lifecycle {
         for who in [HONEST, SECOND, THIEF] {
             let Some(file) = &world.files[usize::from(who)] else { continue };
             let is_thief = who == THIEF;
-            let connections: &[bool] = if world.hints[usize::from(who)].is_some() { &[true, false] } else { &[false] };
+            let connections: &[bool] =
+                if world.hints[usize::from(who)].is_some() { &[true, false] } else { &[false] };
             for &on in connections {
                 let mut push = |how| actions.push(Action::Send { who, how, on });
                 push(How::GoOn);
@@ -371,8 +392,11 @@ impl Model for Lifecycle {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         let left = &world.left;
+        let is_orderly = self.scenario.is_orderly;
         for slot in 0..2 {
-            if let Some(flight) = &world.net[usize::from(slot)] {
+            if is_orderly && world.net[usize::from(slot)].is_some() {
+                actions.push(Action::Deliver { slot, heard: true });
+            } else if let Some(flight) = &world.net[usize::from(slot)] {
                 actions.push(Action::Deliver { slot, heard: false });
                 if flight.open {
                     actions.push(Action::Deliver { slot, heard: true });
@@ -382,7 +406,9 @@ impl Model for Lifecycle {
                 }
             }
         }
-        self.sends(world, actions);
+        if !is_orderly || world.net == [None, None] {
+            self.sends(world, actions);
+        }
         if left.steals > 0 {
             actions.push(Action::Steal);
         }
@@ -398,9 +424,7 @@ impl Model for Lifecycle {
         actions.extend([Action::Rotate, Action::Revoke, Action::Grant, Action::Reset]);
         if left.resyncs > 0 {
             actions.push(Action::Resync { keep_key: false });
-            if !self.scenario.thorough_resync {
-                actions.push(Action::Resync { keep_key: true });
-            }
+            actions.push(Action::Resync { keep_key: true });
         }
         if world.store.log.resets() > 0 {
             actions.push(Action::NewSecret);
