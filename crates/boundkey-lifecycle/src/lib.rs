@@ -67,7 +67,7 @@ mod view;
 
 pub use claims::{Hash32, StateClaims};
 pub use code::{Code, EventCode};
-pub use decide::{Input, Policy, decide, instance_of};
+pub use decide::{BACK_DATED, Input, Policy, decide, instance_of};
 pub use enrolment::{
     Adoption, CaKind, Enrolment, InstanceRecord, IssuedCertificate, LastAttempt, MAX_VOID_KEYS,
     OnboardingInForce, Sealed, SecretRecord, StateHash,

@@ -34,6 +34,7 @@ use crate::{Enrolment, Evidence, Identity, InstanceRecord, Locks, Proven, StateE
 use case::Case;
 pub(crate) use limits::{is_renewal, renewable_until, rotation_due};
 pub(crate) use locks::in_force;
+pub use retry::BACK_DATED;
 
 /// Everything a decision depends on. The clock is read once for the request.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,16 @@
 //! Rule 4: the attempt that was admitted last is repeated. The answer is given again and nothing changes.
 
+use std::time::Duration;
+
 use boundkey_token::RequestedNames;
 use time::OffsetDateTime;
 
 use super::case::Case;
 use super::eligible;
-use crate::{Enrolment, Hash32, LastAttempt, Retry, RetryCertificates, StateClaims, Verdict};
+use crate::{Enrolment, Hash32, LastAttempt, Retry, RetryCertificates, StateClaims, Verdict, clock};
+
+/// Certificates are valid from this long before they are issued, for clocks that are slow.
+pub const BACK_DATED: Duration = Duration::from_secs(5 * 60);
 
 /// Only for who proves the key that the join bound: a thief who used a copied attempt with a key of his own would
 /// otherwise have the owner told, for ever, of a key that he does not hold, and no lock would ever fall. His request
@@ -43,9 +48,10 @@ fn given_again(
 ) -> Option<Verdict> {
     let evidence = case.input.evidence;
     // Only the certificates of that very join: for the same keys, names and roles, and while they are valid. Were
-    // they made anew, a hoarded attempt would be worth more than the join that it was.
+    // they made anew, a hoarded attempt would be worth more than the join that it was. Not yet valid are those of a clock
+    // that was ahead when they were issued: no client would take them, and the attempt would have no end before that time.
     let certificates = valid_until
-        .filter(|end| case.input.now < *end)
+        .filter(|end| last.issued_at <= clock::after(case.input.now, BACK_DATED) && case.input.now < *end)
         .filter(|_| last.certified == evidence.certified && last.granted == eligible::digest(names))
         .map(|expire_at| RetryCertificates { issued_at: last.issued_at, expire_at, names: names.clone() });
     Some(Verdict::Retry(Box::new(Retry {

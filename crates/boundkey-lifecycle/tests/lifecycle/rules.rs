@@ -143,6 +143,8 @@ const ROWS: &[Row] = &[
     ("4", "the last attempt again, for other keys", || after(retry(), |_, m| m.certified = 99), "retry provisional"),
     ("4", "the last attempt again, when its certificates have expired", || after(retry(), |s, _| s.later(LIFETIME)), "retry provisional"),
     ("4", "the last attempt again, a moment before they expire", || after(retry(), |s, _| s.later(LIFETIME - Duration::from_secs(1))), "retry"),
+    ("4", "the last attempt again, when the clock was ahead as they were issued", || after(retry(), |s, _| s.earlier(BACK_DATED + Duration::from_secs(1))), "retry provisional"),
+    ("4", "the last attempt again, when the clock was hardly ahead", || after(retry(), |s, _| s.earlier(BACK_DATED)), "retry"),
     ("4", "the last attempt again, when they were revoked", || { after(retry(), |s, _| { s.verb(Verb::Revoke); }) }, "retry provisional"),
     ("4", "the last attempt from another state is no repetition", || after(retry(), |_, m| m.state = StateEvidence::None), "deny join_state_required"),
     ("4", "names that are others by now are not signed with the old serials", || after(retry(), |s, _| certificates(s).principals = Some(vec!["root".to_owned()])), "retry provisional"),

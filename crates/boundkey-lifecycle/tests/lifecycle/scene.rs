@@ -174,6 +174,9 @@ impl Server {
     pub(crate) fn later(&mut self, by: Duration) {
         self.now += by;
     }
+    pub(crate) fn earlier(&mut self, by: Duration) {
+        self.now -= by;
+    }
     pub(crate) fn is_locked(&self) -> bool {
         self.locks.iter().any(|l| l.id == AUTO_LOCK)
     }

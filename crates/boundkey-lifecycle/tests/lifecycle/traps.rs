@@ -243,6 +243,23 @@ fn the_lost_answer_of_a_resync_join_is_given_again() {
     assert_eq!(snapshot.join(&mut server), RENEWED);
 }
 
+/// Fails if a repetition gets certificates of the future: no client takes them, and the attempt, which ends with a stored
+/// result only, would keep its machine out until that time.
+#[test]
+fn an_answer_lost_while_the_servers_clock_was_years_ahead_keeps_nobody_out_once_it_is_right() {
+    let (mut server, mut client) = bound(Standard, 2, 2);
+    client.begin();
+    server.later(DAY * 3650);
+    let lost = admitted(server.handle(&client.message(None)));
+    assert_eq!(lost.kind, JoinKind::Recover, "ten years are more than the grace");
+    server.earlier(DAY * 3650);
+    let repeated = retried(server.handle(&client.message(None)));
+    assert!(repeated.certificates.is_none(), "they are valid from ten years hence");
+    client.store(&repeated.claims);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
+
 /// The same with the rotation that a resync asks for: the copy's key dies.
 #[test]
 fn a_resync_changes_the_key() {
