@@ -114,6 +114,11 @@ impl X509Authority {
         &self.certificate
     }
 
+    /// From when until when it can sign certificates that anybody takes for valid.
+    pub fn validity(&self) -> (OffsetDateTime, OffsetDateTime) {
+        (lint::utc(self.window.not_before), lint::utc(self.window.not_after))
+    }
+
     /// The CA's key: for JWS under the same key as the certificates.
     pub fn key(&self) -> &AuthorityKey {
         &self.key

@@ -16,8 +16,6 @@ const CA_LIFETIME: time::Duration = time::Duration::days(3653);
 /// A CA is valid from this long before it is made: its leaves are back-dated and must lie inside, also after the clock
 /// was set back or on another server whose clock is behind.
 const CA_BACK_DATED: time::Duration = time::Duration::days(1);
-/// Certificates are valid from this long before now, for clocks that are slow.
-pub(crate) const BACK_DATED: time::Duration = time::Duration::minutes(5);
 /// Another server of the same cluster may be making it at this moment: read again this often.
 const ATTEMPTS: usize = 5;
 

@@ -2,14 +2,13 @@
 
 use boundkey_ca::{key_revocation_list, revocation_list};
 use boundkey_keys::sha256;
-use boundkey_lifecycle::CaKind;
+use boundkey_lifecycle::{BACK_DATED, CaKind};
 use boundkey_store::Revision;
 use boundkey_store::records::{Record, RevokedRecord};
 use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-use crate::bootstrap::BACK_DATED;
 use crate::{Refusal, Service, ca_kind_text};
 
 /// How long a list may be used by those who cannot fetch a newer one.

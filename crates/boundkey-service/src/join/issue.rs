@@ -10,14 +10,13 @@ use boundkey_ca::{
     X509Authority, common_name, derive_serials, is_dns_name, is_principal,
 };
 use boundkey_keys::{PublicKey, Purpose, sha256};
-use boundkey_lifecycle::{Admission, CaKind, Identity, IssuedCertificate, Retry, StateClaims};
+use boundkey_lifecycle::{Admission, BACK_DATED, CaKind, Identity, IssuedCertificate, Retry, StateClaims};
 use boundkey_proto::{Certificates, result_digest};
 use boundkey_token::{RequestedNames, RoleSet};
 use time::OffsetDateTime;
 
 use super::Joining;
 use crate::Refusal;
-use crate::bootstrap::BACK_DATED;
 use crate::context::hex;
 
 /// The certificates of one join, planned and not yet signed.

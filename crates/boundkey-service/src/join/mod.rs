@@ -20,7 +20,7 @@ mod secret;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boundkey_lifecycle::{Code, Denial, Input, JoinKind, Verdict, decide};
+use boundkey_lifecycle::{BACK_DATED, Code, Denial, Input, JoinKind, Verdict, decide};
 use boundkey_proto::{
     BeginAnswer, JoinAnswer, JoinKindName, JoinResult, Received, SUPPORTED_VERSIONS, seal_state,
 };
@@ -165,6 +165,7 @@ pub async fn complete(
         .enter(Source::of(context.source), trusted, || lot(service))
         .await
         .map_err(|told| overloaded(&told))?;
+    check_clock(service, now).map_err(|refusal| spread(service, refusal))?;
     let received = match boundkey_proto::receive_complete(body, service.cluster(), service.master(), now) {
         Ok(received) => received,
         Err(error) => {
@@ -191,6 +192,27 @@ pub async fn complete(
     }
     let busy = Refusal::new(503, "busy", "this token's records change too fast; ask again").retry_after(1);
     Err(spread(service, busy).into())
+}
+
+/// Outside the life of the cluster's CAs no certificate can be signed, and what a join recorded would be wrong for years.
+/// It is this server's clock that is wrong, so the agent is told to wait, not that it is refused.
+fn check_clock(service: &Service, now: OffsetDateTime) -> Result<(), Refusal> {
+    let (from, until) = service.authorities().host.validity();
+    if from <= now - BACK_DATED && now < until {
+        return Ok(());
+    }
+    let (now, from, until) = (crate::rfc3339(now), crate::rfc3339(from), crate::rfc3339(until));
+    tracing::error!(
+        now,
+        from,
+        until,
+        "no join can be answered: this server's clock is outside the life of its CAs; set it"
+    );
+    let detail = format!(
+        "the server's clock says {now}, and the cluster's CAs are valid from {from} until {until}: set the server's clock; \
+         the agent tries again by itself"
+    );
+    Err(Refusal::new(503, "server_clock", detail).retry_after(60))
 }
 
 /// Why a round gave no answer.

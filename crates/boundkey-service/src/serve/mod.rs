@@ -22,7 +22,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How often counted refusals are written.
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often it is looked whether the server's own certificate is due.
-const LOOK: Duration = Duration::from_secs(3600);
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The sockets of a server, already listening: whatever could fail has failed before.
 pub struct Listeners {

@@ -1,10 +1,12 @@
 //! The certificate that the TLS port shows: the cluster's own, or one from files; replaced while the server runs.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use boundkey_ca::{CaError, LintError, ServerNames, spki_pin};
 use boundkey_keys::{KeyFileError, PrivateKey};
+use boundkey_lifecycle::BACK_DATED;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,7 +16,6 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
 use crate::Service;
-use crate::bootstrap::BACK_DATED;
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +83,8 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Shown {
     key: Arc<CertifiedKey>,
-    /// When the cluster's own certificate is to be made anew; never for files.
-    due: Option<OffsetDateTime>,
+    /// While the clock is in here, the cluster's own certificate stays; files always do.
+    fresh: Option<Range<OffsetDateTime>>,
 }
 
 impl ServerTls {
@@ -106,13 +107,15 @@ impl ServerTls {
         Ok(())
     }
 
-    /// Makes the cluster's own certificate anew when two thirds of its life are over.
+    /// Makes the cluster's own certificate anew when two thirds of its life are over, or when the clock was set back to
+    /// before it was made: nobody would take it for valid then.
     ///
     /// # Errors
     /// As `new`.
     pub fn renew_if_due(&self, service: &Service) -> Result<bool, TlsError> {
-        let due = self.shown.read().unwrap_or_else(PoisonError::into_inner).due;
-        if due.is_some_and(|due| service.now() >= due) {
+        let now = service.now();
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if shown.fresh.as_ref().is_some_and(|fresh| !fresh.contains(&now)) {
             self.reload(service)?;
             return Ok(true);
         }
@@ -163,7 +166,10 @@ fn own(service: &Service, addresses: &[String]) -> Result<Shown, TlsError> {
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec()));
     let signer = ring::sign::any_supported_type(&der).map_err(TlsError::Setup)?;
     service.set_served_pins(Vec::new());
-    Ok(Shown { key: Arc::new(CertifiedKey::new(chain, signer)), due: Some(now + lifetime * 2 / 3) })
+    Ok(Shown {
+        key: Arc::new(CertifiedKey::new(chain, signer)),
+        fresh: Some(now - BACK_DATED..now + lifetime * 2 / 3),
+    })
 }
 
 fn from_files(service: &Service, certificate: &Path, key: &Path) -> Result<Shown, TlsError> {
@@ -188,5 +194,5 @@ fn from_files(service: &Service, certificate: &Path, key: &Path) -> Result<Shown
     let certified = CertifiedKey::new(chain, signer);
     certified.keys_match().map_err(unfit)?;
     service.set_served_pins(vec![pin]);
-    Ok(Shown { key: Arc::new(certified), due: None })
+    Ok(Shown { key: Arc::new(certified), fresh: None })
 }

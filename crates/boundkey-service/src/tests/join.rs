@@ -377,3 +377,34 @@ fn names_that_a_token_may_have_and_a_certificate_may_not_stop_no_join() {
         assert!(view.dns_names.contains(&result.identity.id().to_owned()), "{name}: {:?}", view.dns_names);
     }
 }
+
+/// A commit that no signature can follow would leave an attempt that is answered with an error for ever.
+#[test]
+fn a_server_whose_clock_is_outside_the_life_of_its_cas_admits_nobody_and_asks_to_come_again() {
+    let fixture = Fixture::new();
+    let mut machine = registered(&fixture, "web");
+    let (before, right) = (fixture.enrolment("web").enrolment, fixture.service.now());
+    for step in [-time::Duration::days(3650), time::Duration::days(3653)] {
+        fixture.clock.advance(step);
+        let refused = machine.try_join(&fixture).unwrap_err();
+        assert_eq!(
+            (refused.status, refused.code.as_str(), refused.retry_after),
+            (503, "server_clock", Some(60))
+        );
+        let now = crate::rfc3339(fixture.service.now());
+        assert!(
+            refused.detail.starts_with(&format!("the server's clock says {now}, ")),
+            "{}",
+            refused.detail
+        );
+        assert!(
+            refused.detail.contains("from 2026-04-30T12:00:00Z until 2036-05-01T12:00:00Z"),
+            "{}",
+            refused.detail
+        );
+        assert_eq!(fixture.enrolment("web").enrolment, before);
+        fixture.clock.advance(-step);
+    }
+    assert_eq!(fixture.service.now(), right);
+    assert_eq!(machine.join(&fixture).unwrap().kind, JoinKindName::Renewed);
+}

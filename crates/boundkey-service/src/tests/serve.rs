@@ -161,6 +161,19 @@ fn the_own_certificate_is_made_anew_when_two_thirds_are_over() {
 }
 
 #[test]
+fn the_own_certificate_is_made_anew_when_the_clock_is_set_back_to_before_it() {
+    let fixture = Fixture::new();
+    fixture.clock.advance(time::Duration::days(3000));
+    let tls = ServerTls::new(&fixture.service, TlsSource::Own { addresses: vec!["127.0.0.1:1".to_owned()] })
+        .unwrap();
+    fixture.clock.advance(-time::Duration::MINUTE);
+    assert!(!tls.renew_if_due(&fixture.service).unwrap(), "it is back-dated a little");
+    fixture.clock.advance(-time::Duration::days(3000));
+    assert!(tls.renew_if_due(&fixture.service).unwrap());
+    assert!(!tls.renew_if_due(&fixture.service).unwrap());
+}
+
+#[test]
 fn a_certificate_from_files_replaces_the_own_one_and_is_pinned() {
     let fixture = Fixture::new();
     let directory = tempfile::tempdir().unwrap();
