@@ -131,14 +131,16 @@ impl Agent {
     pub async fn join_within(&mut self, limit: Duration) -> Result<Joined, AgentError> {
         let started = self.clock.since_boot();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut last = None;
         loop {
             let left = limit.saturating_sub(self.clock.since_boot().saturating_sub(started));
             let outcome = tokio::time::timeout(left.max(Duration::from_secs(1)), self.join_once()).await;
             let error = match outcome {
                 Ok(Ok(joined)) => return Ok(joined),
                 Ok(Err(error)) => error,
-                // Dropped in the middle: the attempt is stored, so nothing is lost.
-                Err(_) => return Err(JoinError::OutOfTime(limit).into()),
+                // Dropped in the middle: the attempt is stored, so nothing is lost. What an earlier try met says more than
+                // that the last one was cut short.
+                Err(_) => return Err(last.unwrap_or_else(|| JoinError::OutOfTime(limit).into())),
             };
             let (AgentError::Join(failed), true) = (&error, is_transient(&error)) else { return Err(error) };
             let wait = backoff.next(failed.setback(), self.entropy.as_ref());
@@ -147,6 +149,7 @@ impl Agent {
                 return Err(error);
             }
             tracing::warn!(error = %report(&error), retry_in = ?wait, "join failed");
+            last = Some(error);
             tokio::time::sleep(wait).await;
         }
     }

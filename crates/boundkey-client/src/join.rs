@@ -341,7 +341,11 @@ impl<T: Transport> Joiner<'_, T> {
             self.keystore.save(&state)?;
             return Ok(Tried::Provisional(Box::new(state)));
         };
-        let renew_in = bounded_wait(result.renew_in_seconds, certified.not_after - result.server_time);
+        let mut renew_in = bounded_wait(result.renew_in_seconds, certified.not_after - result.server_time);
+        if !(certified.not_before..certified.not_after).contains(&now) {
+            // One of the two clocks is wrong: what it gave is of no use until it is right, or else when it is.
+            renew_in = renew_in.min(UNUSABLE);
+        }
         store::accept_result(&mut state, &result, certified, now, now + renew_in)?;
         state.cluster = Some(view.cluster.clone());
         self.keystore.save(&state)?;
@@ -355,6 +359,9 @@ impl<T: Transport> Joiner<'_, T> {
         })))
     }
 }
+
+/// When to join again if the certificates are not valid by this machine's clock.
+const UNUSABLE: Duration = Duration::from_secs(5 * 60);
 
 /// What the server proposes, but neither so soon that it spins nor so late that the certificates are gone.
 fn bounded_wait(seconds: u64, lifetime: time::Duration) -> Duration {

@@ -76,6 +76,7 @@ pub(super) struct Checked {
 pub(super) struct Certified {
     pub(super) x509_chain: Vec<Vec<u8>>,
     pub(super) ssh: Option<String>,
+    pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
@@ -168,9 +169,10 @@ fn check_certificates(
         (Some(_), None) => return Err(ResultError::OtherKey { what: "OpenSSH" }),
         (None, _) => None,
     };
-    let not_after = leaf.validity().not_after.to_datetime();
+    let (not_before, not_after) =
+        (leaf.validity().not_before.to_datetime(), leaf.validity().not_after.to_datetime());
     drop(leaf);
-    Ok(Certified { not_after, ssh, x509_chain })
+    Ok(Certified { not_before, not_after, ssh, x509_chain })
 }
 
 /// As of the server's clock: a wrong clock on this side must not make it refuse what it has just been given.

@@ -45,6 +45,23 @@ async fn a_machine_registers_and_renews() {
     assert_eq!(identity.ssh_key.as_ref().unwrap().public_key(), &first_ssh_key, "a host keeps its host key");
 }
 
+/// Whichever clock is wrong: what it gave is of no use, and half a day is long to wait for better.
+#[tokio::test]
+async fn certificates_that_are_not_valid_by_the_local_clock_are_replaced_soon() {
+    let mut world = World::new().await;
+    let soon = Duration::from_secs(5 * 60);
+    for (offset, useful) in
+        [(-6, false), (-4, true), (0, true), (24 * 60 - 1, true), (24 * 60 + 1, false), (-5_000_000, false)]
+    {
+        world.client_clock.offset = time::Duration::minutes(offset);
+        let joined = world.join().await.unwrap();
+        assert_eq!(joined.renew_in > soon, useful, "{offset} minutes off: {:?}", joined.renew_in);
+        assert!(joined.renew_in >= soon);
+        let renew_at = world.state().identity.unwrap().renew_at;
+        assert_eq!(renew_at, joined.local_time + joined.renew_in);
+    }
+}
+
 #[tokio::test]
 async fn the_secret_is_presented_only_before_the_first_join() {
     let mut world = World::new().await;
