@@ -43,6 +43,19 @@ pub enum TlsError {
     /// The tls CA did not sign.
     #[error("the server's own certificate cannot be made")]
     Authority(#[from] CaError),
+    /// Nothing that is signed now would be valid.
+    #[error(
+        "this machine's clock says {}, and the cluster's CAs are valid from {} until {}: set the clock",
+        crate::rfc3339(*.now), crate::rfc3339(*.from), crate::rfc3339(*.until)
+    )]
+    Clock {
+        /// The clock.
+        now: OffsetDateTime,
+        /// Start of the CA's life.
+        from: OffsetDateTime,
+        /// Its end.
+        until: OffsetDateTime,
+    },
     /// A key could not be made.
     #[error("a key for the server's own certificate cannot be made")]
     Key(#[from] KeyFileError),
@@ -161,14 +174,19 @@ fn own(service: &Service, addresses: &[String]) -> Result<Shown, TlsError> {
     let now = service.now();
     let lifetime = service.config().lifetimes.server;
     let authority = &service.authorities().tls;
-    let leaf = authority.sign_server(&names, key.public_key(), serial, now - BACK_DATED, now + lifetime)?;
+    let (from, until) = authority.validity();
+    if now - BACK_DATED < from || now >= until {
+        return Err(TlsError::Clock { now, from, until });
+    }
+    let end = until.min(now + lifetime);
+    let leaf = authority.sign_server(&names, key.public_key(), serial, now - BACK_DATED, end)?;
     let chain = vec![CertificateDer::from(leaf), CertificateDer::from(authority.certificate_der().to_vec())];
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec()));
     let signer = ring::sign::any_supported_type(&der).map_err(TlsError::Setup)?;
     service.set_served_pins(Vec::new());
     Ok(Shown {
         key: Arc::new(CertifiedKey::new(chain, signer)),
-        fresh: Some(now - BACK_DATED..now + lifetime * 2 / 3),
+        fresh: Some(now - BACK_DATED..now + (end - now) * 2 / 3),
     })
 }
 

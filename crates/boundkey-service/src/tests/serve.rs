@@ -174,6 +174,21 @@ fn the_own_certificate_is_made_anew_when_the_clock_is_set_back_to_before_it() {
 }
 
 #[test]
+fn the_own_certificate_ends_with_its_ca_and_a_clock_beyond_that_is_named() {
+    let fixture = Fixture::new();
+    let make =
+        || ServerTls::new(&fixture.service, TlsSource::Own { addresses: vec!["127.0.0.1:1".to_owned()] });
+    fixture.clock.advance(time::Duration::days(3652));
+    let tls = make().unwrap();
+    assert!(!tls.renew_if_due(&fixture.service).unwrap(), "for its last day it is good");
+    fixture.clock.advance(time::Duration::days(1));
+    let says = "this machine's clock says 2036-05-01T12:00:00Z, and the cluster's CAs are valid from 2026-04-30T12:00:00Z \
+                until 2036-05-01T12:00:00Z: set the clock";
+    assert_eq!(make().unwrap_err().to_string(), says);
+    assert_eq!(tls.renew_if_due(&fixture.service).unwrap_err().to_string(), says);
+}
+
+#[test]
 fn a_certificate_from_files_replaces_the_own_one_and_is_pinned() {
     let fixture = Fixture::new();
     let directory = tempfile::tempdir().unwrap();
