@@ -7,8 +7,14 @@ use anyhow::{Result, bail};
 use crate::process::{find, run};
 
 /// (program, package): present means the program is found.
-const PROGRAMS: &[(&str, &str)] =
-    &[("openssl", "openssl"), ("ssh-keygen", "openssh-client"), ("sshd", "openssh-server"), ("curl", "curl")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("openssl", "openssl"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("curl", "curl"),
+    ("faketime", "faketime"),
+    ("fiu-run", "fiu-utils"),
+];
 
 /// The check of the protocol's vectors in another language: the system's Python with this package.
 const PYTHON_PACKAGE: &str = "python3-cryptography";

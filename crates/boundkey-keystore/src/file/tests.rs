@@ -254,7 +254,6 @@ fn a_written_file_has_exactly_the_mode_asked_for() {
 
 /// The other process of the tests below: saves for ever, alternating between two states.
 #[test]
-#[ignore = "run by other tests, as a process of its own"]
 fn child_that_saves_for_ever() {
     let Some(path) = std::env::var_os("BOUNDKEY_TEST_DATA_DIR") else { return };
     let mut store = FileKeystore::open(Path::new(&path)).unwrap();
@@ -273,7 +272,7 @@ impl Child {
     fn start(path: &Path) -> Self {
         let before = fs::metadata(path.join("state.json")).map(|found| found.ino()).ok();
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "file::tests::child_that_saves_for_ever", "--ignored"])
+            .args(["--exact", "file::tests::child_that_saves_for_ever"])
             .env("BOUNDKEY_TEST_DATA_DIR", path)
             .stdout(std::process::Stdio::null())
             .spawn()
