@@ -14,11 +14,15 @@
 //! ```
 
 mod agent;
+mod clock;
 mod cluster;
 mod dice;
+mod meter;
 mod process;
 
 pub use agent::Agent;
+pub use clock::SteppedClock;
 pub use cluster::{Administrator, Cluster};
 pub use dice::Dice;
+pub use meter::processor_time;
 pub use process::{Ran, Running, binary, find, run, wait_for};

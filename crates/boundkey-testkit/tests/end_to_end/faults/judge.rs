@@ -16,9 +16,9 @@ pub(crate) fn from_environment(variable: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// Code and sequence of each join that the audit log says was admitted, oldest first.
+/// Code and sequence of each join that the audit log says was admitted, by sequence.
 pub(crate) fn admissions(cluster: &Cluster, token: &str) -> Vec<(String, u64)> {
-    cluster
+    let mut joins: Vec<(String, u64)> = cluster
         .events(token)
         .iter()
         .filter_map(|event| {
@@ -31,7 +31,18 @@ pub(crate) fn admissions(cluster: &Cluster, token: &str) -> Vec<(String, u64)> {
             let number = rest.split(',').next()?.parse().ok()?;
             Some((code.to_owned(), number))
         })
-        .collect()
+        .collect();
+    joins.sort_by_key(|(_, sequence)| *sequence);
+    joins
+}
+
+/// What the audit log says was refused.
+pub(crate) fn refusals(cluster: &Cluster, token: &str) -> Vec<String> {
+    let events = cluster.events(token);
+    let codes = events.iter().filter_map(|event| event["code"].as_str());
+    let unwanted =
+        |code: &&str| code.starts_with("denied") || code.starts_with("clone") || *code == "secret_replayed";
+    codes.filter(unwanted).map(ToOwned::to_owned).collect()
 }
 
 /// No lock stands, each sequence was given out once, and the facts agree with the audit log. Gives back the sequence.
@@ -46,15 +57,6 @@ pub(crate) fn assert_one_honest_lineage(cluster: &Cluster, token: &str) -> u64 {
     let count = |code: &str| joins.iter().filter(|(found, _)| found == code).count() as u64;
     assert_eq!(count("registered"), 1, "{token}");
     assert_eq!(facts(cluster, token)["recovery_count"], 1 + count("recovered"), "{token}");
-    let unwanted: Vec<_> = cluster
-        .events(token)
-        .into_iter()
-        .filter(|event| {
-            let code = event["code"].as_str().unwrap_or_default();
-            code.starts_with("denied") || code.starts_with("clone") || code == "secret_replayed"
-        })
-        .collect();
-    assert!(unwanted.is_empty(), "{token}: {unwanted:#?}");
     expected.len() as u64
 }
 

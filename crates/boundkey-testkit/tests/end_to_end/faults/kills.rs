@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use boundkey_testkit::{Administrator, Agent, Cluster, Dice, find, run};
 
-use super::judge::{assert_one_honest_lineage, assert_only, assert_whole, from_environment, sequence_held};
+use super::judge::{
+    assert_one_honest_lineage, assert_only, assert_whole, from_environment, refusals, sequence_held,
+};
 use crate::node_token;
 
 /// What the data directory of an agent holds when nothing is under way.
@@ -121,6 +123,7 @@ fn machines_and_a_server_that_are_killed_at_any_moment_go_on_by_themselves() {
         machine.agent.oneshot().success();
         let sequence = assert_one_honest_lineage(&cluster, &machine.token);
         assert_eq!(sequence_held(&machine.agent), sequence);
+        assert_eq!(refusals(&cluster, &machine.token), Vec::<String>::new());
         machine.agent.oneshot().success();
         assert_eq!(assert_one_honest_lineage(&cluster, &machine.token), sequence + 1);
         assert_whole(&machine.agent.state_dir().join("identity"));

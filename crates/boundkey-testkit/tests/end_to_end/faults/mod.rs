@@ -1,4 +1,5 @@
 //! Processes killed, connections cut, clocks stepped, disks full, servers restored: what an honest machine survives.
 
+mod clocks;
 mod judge;
 mod kills;
