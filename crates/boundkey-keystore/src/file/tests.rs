@@ -11,7 +11,7 @@ fn directory() -> (tempfile::TempDir, PathBuf) {
 
 fn with_state() -> (tempfile::TempDir, PathBuf) {
     let (root, path) = directory();
-    FileKeystore::open(&path).unwrap().save(&full_state()).unwrap();
+    open(&path).save(&full_state()).unwrap();
     (root, path)
 }
 
@@ -30,6 +30,18 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
+/// Opens what another value of this process has just let go. A process that another test is about to start holds every
+/// open file, and so the lock, for the moment between its fork and its exec.
+fn open(path: &Path) -> FileKeystore {
+    for _ in 0..1000 {
+        match FileKeystore::open(path) {
+            Err(KeystoreError::Locked { .. }) => std::thread::sleep(std::time::Duration::from_millis(2)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays locked", path.display())
+}
+
 #[test]
 fn file_keystore_conforms() {
     let root = tempfile::tempdir().unwrap();
@@ -44,7 +56,7 @@ fn file_keystore_conforms() {
 fn the_state_survives_the_process_and_nothing_else_is_left() {
     let (_root, path) = with_state();
     assert_eq!(names(&path), ["agent.lock", "state.json"]);
-    assert_same(&FileKeystore::open(&path).unwrap().load().unwrap(), &full_state());
+    assert_same(&open(&path).load().unwrap(), &full_state());
     assert_same(&FileKeystore::peek(&path).unwrap(), &full_state());
 }
 
@@ -73,7 +85,7 @@ fn an_open_directory_or_file_is_refused_with_the_command_that_mends_it() {
     let state = path.join("state.json");
     for open in [0o604, 0o640, 0o620, 0o666] {
         set_mode(&state, open);
-        let error = FileKeystore::open(&path).unwrap().load().unwrap_err();
+        let error = open(&path).load().unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("run `chmod 600 {}`", state.display())), "{text}");
         assert!(text.contains(&format!("mode {open:04o}")), "{text}");
@@ -81,13 +93,13 @@ fn an_open_directory_or_file_is_refused_with_the_command_that_mends_it() {
     }
     // Doing as told mends it.
     set_mode(&state, 0o600);
-    assert_same(&FileKeystore::open(&path).unwrap().load().unwrap(), &full_state());
+    assert_same(&open(&path).load().unwrap(), &full_state());
 }
 
 #[test]
 fn a_second_agent_is_told_the_first_ones_process() {
     let (_root, path) = directory();
-    let first = FileKeystore::open(&path).unwrap();
+    let first = open(&path);
     let error = FileKeystore::open(&path).unwrap_err();
     let own = std::process::id();
     assert!(matches!(error, KeystoreError::Locked { pid: Some(pid), .. } if pid == own), "{error:?}");
@@ -95,15 +107,15 @@ fn a_second_agent_is_told_the_first_ones_process() {
     // `status` works all the same.
     assert_same(&FileKeystore::peek(&path).unwrap(), &AgentState::default());
     drop(first);
-    FileKeystore::open(&path).unwrap();
+    open(&path);
 }
 
 #[test]
 fn a_lock_file_without_a_holder_locks_nothing() {
     let (_root, path) = directory();
-    drop(FileKeystore::open(&path).unwrap());
+    drop(open(&path));
     fs::write(path.join("agent.lock"), "4194304\nleft by a crash\n").unwrap();
-    let store = FileKeystore::open(&path).unwrap();
+    let store = open(&path);
     let text = fs::read_to_string(path.join("agent.lock")).unwrap();
     assert_eq!(text, format!("{}\n", std::process::id()));
     drop(store);
@@ -112,7 +124,7 @@ fn a_lock_file_without_a_holder_locks_nothing() {
 #[test]
 fn a_lock_without_a_number_is_still_a_lock() {
     let (_root, path) = directory();
-    let _store = FileKeystore::open(&path).unwrap();
+    let _store = open(&path);
     fs::write(path.join("agent.lock"), "who knows").unwrap();
     let error = FileKeystore::open(&path).unwrap_err();
     assert!(matches!(error, KeystoreError::Locked { pid: None, .. }));
@@ -136,7 +148,7 @@ fn leftovers_of_a_crash_are_removed_and_nothing_else() {
     for name in others {
         fs::write(path.join(name), "x").unwrap();
     }
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     assert_same(&store.load().unwrap(), &full_state());
     let mut kept: Vec<&str> = others.into_iter().chain(["agent.lock", "state.json"]).collect();
     kept.sort_unstable();
@@ -146,14 +158,14 @@ fn leftovers_of_a_crash_are_removed_and_nothing_else() {
 #[test]
 fn leftovers_have_the_name_that_is_removed() {
     let (_root, path) = directory();
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     store.save(&AgentState::default()).unwrap();
     drop(store);
     // A process that dies between writing and renaming: the temporary file is kept as it is then.
     let beside = tempfile::Builder::new().prefix(".state.json.").suffix(LEFTOVER).tempfile_in(&path).unwrap();
     beside.keep().unwrap();
     assert_eq!(names(&path).len(), 3);
-    FileKeystore::open(&path).unwrap();
+    open(&path);
     assert_eq!(names(&path), ["agent.lock", "state.json"]);
 }
 
@@ -164,7 +176,7 @@ fn links_and_other_things_in_place_of_files_are_refused() {
     let elsewhere = root.path().join("elsewhere");
     fs::rename(&state, &elsewhere).unwrap();
     symlink(&elsewhere, &state).unwrap();
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     let refused = |result: Result<(), KeystoreError>, kind: &str| {
         let error = result.unwrap_err();
         assert!(matches!(error, KeystoreError::WrongKind { found, .. } if found == kind), "{error:?}");
@@ -187,7 +199,7 @@ fn links_and_other_things_in_place_of_files_are_refused() {
 #[test]
 fn a_pipe_as_state_is_refused_without_waiting_for_its_other_end() {
     let (_root, path) = directory();
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     let state = path.join("state.json");
     rustix::fs::mknodat(rustix::fs::CWD, &state, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let error = store.load().unwrap_err();
@@ -207,7 +219,7 @@ fn a_damaged_state_is_an_error_and_never_a_fresh_start() {
         (&vec![b' '; MAX_BYTES + 5][..], "allowed: 1048576"),
     ] {
         fs::write(&state, content).unwrap();
-        let error = FileKeystore::open(&path).unwrap().load().unwrap_err();
+        let error = open(&path).load().unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains(expected), "{source}");
         assert_eq!(error.to_string(), format!("{} cannot be used", state.display()));
@@ -225,7 +237,7 @@ fn peeking_at_nothing_makes_nothing() {
 #[test]
 fn a_failing_write_leaves_the_old_state_and_no_file() {
     let (_root, path) = with_state();
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     let before = names(&path);
     // A directory in the way makes the rename fail, after everything was written.
     let target = path.join("busy");
@@ -301,7 +313,7 @@ fn an_agent_killed_at_any_moment_leaves_a_whole_state_and_no_lock() {
         // SIGKILL, in the middle of whatever it is doing.
         drop(Child::start(&path));
         leftovers += usize::from(names(&path).len() > 2);
-        let seen = FileKeystore::open(&path).unwrap().load().unwrap();
+        let seen = open(&path).load().unwrap();
         match seen.token.as_deref() {
             Some("small") => assert!(seen.pending.is_none()),
             _ => assert_same(&seen, &full_state()),
@@ -319,14 +331,14 @@ fn another_process_is_named_by_its_id() {
     let id = child.0.id();
     assert!(matches!(error, KeystoreError::Locked { pid: Some(pid), .. } if pid == id), "{error:?}");
     drop(child);
-    FileKeystore::open(&path).unwrap();
+    open(&path);
 }
 
 /// Readers beside a writer see one whole state or the other.
 #[test]
 fn readers_never_see_half_a_state() {
     let (_root, path) = with_state();
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     let small = AgentState { token: Some("small".to_owned()), ..AgentState::default() };
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -396,7 +408,7 @@ fn a_full_disk_leaves_the_old_state() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("disk");
     let Some(_disk) = SmallDisk::mount(&path) else { return };
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     store.save(&full_state()).unwrap();
     // Larger than what is left: writing itself fails.
     let large = AgentState { ca_bundle: Some("x".repeat(100 * 1024)), ..full_state() };
@@ -413,7 +425,7 @@ fn a_full_disk_leaves_the_old_state() {
     assert_same(&store.load().unwrap(), &full_state());
     // An agent that starts on the full disk still gets its lock and its state.
     drop(store);
-    let mut store = FileKeystore::open(&path).unwrap();
+    let mut store = open(&path);
     assert_same(&store.load().unwrap(), &full_state());
     // And with room again it goes on.
     drop(filler);
