@@ -134,10 +134,7 @@ fn expected(side: Side, step: i64) -> &'static [&'static str] {
 }
 
 fn survive(side: Side, step: i64) {
-    let Some(mut scene) = Scene::new("clock") else {
-        println!("SKIP: libfaketime is not installed (Debian: faketime)");
-        return;
-    };
+    let mut scene = Scene::new("clock").expect("libfaketime is there");
     scene.step(side, step);
     let outcome = scene.renew();
     for text in expected(side, step) {
@@ -166,18 +163,35 @@ fn survive_all(side: Side) {
     });
 }
 
+fn can_step() -> bool {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    SteppedClock::new(file.path().to_owned()).is_some()
+}
+
 #[test]
 fn a_step_of_the_agents_clock_locks_nothing_and_costs_nothing() {
+    if !can_step() {
+        println!("SKIP: libfaketime is not installed (Debian: faketime)");
+        return;
+    }
     survive_all(Side::Agent);
 }
 
 #[test]
 fn a_step_of_the_servers_clock_locks_nothing_and_costs_nothing() {
+    if !can_step() {
+        println!("SKIP: libfaketime is not installed (Debian: faketime)");
+        return;
+    }
     survive_all(Side::Server);
 }
 
 #[test]
 fn a_step_of_both_clocks_locks_nothing_and_costs_nothing() {
+    if !can_step() {
+        println!("SKIP: libfaketime is not installed (Debian: faketime)");
+        return;
+    }
     survive_all(Side::Both);
 }
 
