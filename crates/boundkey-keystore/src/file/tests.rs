@@ -83,12 +83,12 @@ fn an_open_directory_or_file_is_refused_with_the_command_that_mends_it() {
     assert!(matches!(FileKeystore::peek(&path), Err(KeystoreError::TooOpen { .. })));
     set_mode(&path, 0o700);
     let state = path.join("state.json");
-    for open in [0o604, 0o640, 0o620, 0o666] {
-        set_mode(&state, open);
+    for loose in [0o604, 0o640, 0o620, 0o666] {
+        set_mode(&state, loose);
         let error = open(&path).load().unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&format!("run `chmod 600 {}`", state.display())), "{text}");
-        assert!(text.contains(&format!("mode {open:04o}")), "{text}");
+        assert!(text.contains(&format!("mode {loose:04o}")), "{text}");
         assert!(matches!(FileKeystore::peek(&path), Err(KeystoreError::TooOpen { .. })));
     }
     // Doing as told mends it.
