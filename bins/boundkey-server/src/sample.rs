@@ -62,7 +62,7 @@ listen: @LISTEN@
 #  auto_lock_revokes: bots              # what an automatic lock revokes at once: none, bots or all
 
 #limits:
-#  concurrent_joins: 256                # worked on at a time; more wait, source networks in turn
+#  concurrent_joins: 64                 # worked on at a time; more wait, source networks in turn
 #  waiting_joins: 1024                  # more are answered 503 with an appointment (Retry-After)
 #  join_patience: 5s                    # who would wait longer is given an appointment too
 #  message_memory_mib: 64               # join messages in memory

@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod herd;
 mod model;
 mod packages;
 mod process;
@@ -23,6 +24,7 @@ Verbs:
   check        Formatting, clippy and documentation, warnings denied
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
+  herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
   help         This text
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some("quickstart") => quickstart::run(rest),
         Some("test") => test::run(rest),
         Some("check") => check::run(),
+        Some("herd") => herd::run(rest),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("model") => model::run(rest),

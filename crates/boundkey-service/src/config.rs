@@ -95,7 +95,8 @@ pub enum AutoLockRevokes {
 /// Bounds on what strangers can make the server do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Joins that are worked on at a time; more wait. Default 256.
+    /// Joins that are worked on at a time; more wait. Default 64: enough to keep processors and a store's shared syncs
+    /// busy, and few enough that handshakes, by which machines are told when to come, get their share of the processor.
     pub concurrent_joins: usize,
     /// Joins that wait, at most; over it 503 with an appointment (`Retry-After`). Default 1024.
     pub waiting_joins: usize,
@@ -122,7 +123,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            concurrent_joins: 256,
+            concurrent_joins: 64,
             waiting_joins: 1024,
             join_patience: Duration::from_secs(5),
             message_bytes: 64 * 1024 * 1024,

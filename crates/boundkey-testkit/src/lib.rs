@@ -17,6 +17,7 @@ mod agent;
 mod clock;
 mod cluster;
 mod dice;
+pub mod herd;
 mod meter;
 mod process;
 

@@ -16,7 +16,8 @@ const LATE: u32 = 10;
 pub struct TurnedAway {
     /// `Retry-After`.
     pub retry_after: Duration,
-    /// Within this time everybody is served who was turned away until now and comes back as asked.
+    /// Within this time everybody is served who was turned away until now, as things stand: if they come back as asked, and
+    /// not many more come.
     pub all_within: Duration,
 }
 
@@ -27,15 +28,16 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// An appointment of its own for each, at three quarters of the pace. `lot` is random.
+    /// An appointment of its own for each, at three quarters of the pace, once those are done who wait now: that takes
+    /// `ahead`. `lot` is random.
     pub(super) fn appointment(
         &mut self,
         now: Duration,
         interval: Duration,
-        patience: Duration,
+        (ahead, patience): (Duration, Duration),
         lot: u64,
     ) -> TurnedAway {
-        let slot = self.until.max(now + SOONEST);
+        let slot = self.until.max(now + ahead.max(SOONEST));
         let wait = slot - now;
         let retry_after = if wait > HORIZON {
             between(HORIZON / 2, HORIZON, lot)
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const NO_PATIENCE: Duration = Duration::ZERO;
+    const NOBODY: (Duration, Duration) = (Duration::ZERO, Duration::ZERO);
 
     #[test]
     fn a_thousand_who_are_turned_away_together_come_back_apart() {
@@ -81,7 +83,7 @@ mod tests {
         let mut last = None;
         for lot in 0..1000_u64 {
             let lot = lot.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let told = book.appointment(now, Duration::from_millis(30), NO_PATIENCE, lot);
+            let told = book.appointment(now, Duration::from_millis(30), NOBODY, lot);
             *waits.entry(told.retry_after.as_secs()).or_default() += 1;
             last = Some(told);
         }
@@ -97,9 +99,9 @@ mod tests {
     fn the_book_is_empty_again_once_its_time_has_passed() {
         let mut book = Book::default();
         for _ in 0..100 {
-            book.appointment(SECOND, SECOND, NO_PATIENCE, 0);
+            book.appointment(SECOND, SECOND, NOBODY, 0);
         }
-        let told = book.appointment(SECOND * 200, SECOND, NO_PATIENCE, 0);
+        let told = book.appointment(SECOND * 200, SECOND, NOBODY, 0);
         assert_eq!(told.retry_after, SECOND);
     }
 
@@ -108,7 +110,7 @@ mod tests {
         let mut book = Book::default();
         for lot in 0..100_000_u64 {
             let lot = lot.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let told = book.appointment(Duration::ZERO, SECOND, NO_PATIENCE, lot);
+            let told = book.appointment(Duration::ZERO, SECOND, NOBODY, lot);
             assert!(told.retry_after <= HORIZON + SECOND);
         }
         assert!(book.until <= HORIZON + SECOND * 2);
@@ -118,9 +120,9 @@ mod tests {
     fn who_proves_nothing_takes_no_appointment_from_anybody() {
         let mut book = Book::default();
         for lot in 0..10_000 {
-            let told = book.by_lot(SECOND, NO_PATIENCE, lot);
+            let told = book.by_lot(SECOND, Duration::ZERO, lot);
             assert!((SECOND * 30..=SECOND * 61).contains(&told.retry_after));
         }
-        assert_eq!(book.appointment(SECOND, SECOND, NO_PATIENCE, 0).retry_after, SECOND);
+        assert_eq!(book.appointment(SECOND, SECOND, NOBODY, 0).retry_after, SECOND);
     }
 }

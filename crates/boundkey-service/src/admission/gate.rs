@@ -96,7 +96,11 @@ impl Gate {
     /// The next who may run; he runs now.
     pub fn admit(&mut self, now: Duration) -> Option<Ticket> {
         let running = &self.running;
-        let (source, ticket) = self.queue.pop(|source| running.allows(source, 1))?;
+        if running.used() >= self.bounds.at_once.max(1) {
+            return None;
+        }
+        let (source, ticket) =
+            self.queue.pop(|network| running.allows_network(network), |source| running.allows(source, 1))?;
         self.waiting.give(source, 1);
         self.running.take(source, 1);
         self.note_if_full(now);
@@ -115,10 +119,13 @@ impl Gate {
     /// An appointment for somebody for whom there is no room.
     pub fn turn_away(&mut self, now: Duration, trusted: bool, lot: u64) -> TurnedAway {
         self.turned_away += 1;
+        let (interval, patience) = (self.pace.interval(), self.bounds.patience);
         if trusted {
-            self.book.appointment(now, self.pace.interval(), self.bounds.patience, lot)
+            let waiting = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+            let ahead = interval.saturating_mul(waiting).min(patience);
+            self.book.appointment(now, interval, (ahead, patience), lot)
         } else {
-            self.book.by_lot(now, self.bounds.patience, lot)
+            self.book.by_lot(now, patience, lot)
         }
     }
 

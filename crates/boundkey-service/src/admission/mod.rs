@@ -25,9 +25,11 @@ mod pace;
 mod queue;
 mod shares;
 mod source;
+mod wrong;
 
 pub use book::TurnedAway;
 pub use entrance::{Entrance, Pass};
 pub use gate::{Arrival, Bounds, Gate, Ticket};
 pub use shares::{Held, SharedShares, Shares};
 pub use source::Source;
+pub use wrong::WrongProofs;

@@ -84,10 +84,17 @@ impl<T: Copy + Eq> FairQueue<T> {
         self.length += 1;
     }
 
-    /// The first in turn whose source is fit to run.
-    pub(super) fn pop(&mut self, fit: impl Fn(Source) -> bool) -> Option<(Source, T)> {
+    /// The first in turn whose source is fit to run; `worth` says which networks are worth a look at all.
+    pub(super) fn pop(
+        &mut self,
+        worth: impl Fn(IpAddr) -> bool,
+        fit: impl Fn(Source) -> bool,
+    ) -> Option<(Source, T)> {
         let popped = self.networks.next(
             |network, hosts| {
+                if !worth(network) {
+                    return None;
+                }
                 hosts.next(
                     |host, queue| {
                         let source = Source { network, host };
@@ -136,7 +143,8 @@ mod tests {
         queue.push(source(1, 2), 10);
         queue.push(source(2, 1), 20);
         queue.push(source(2, 1), 21);
-        let order: Vec<i32> = std::iter::from_fn(|| queue.pop(|_| true).map(|(_, item)| item)).collect();
+        let order: Vec<i32> =
+            std::iter::from_fn(|| queue.pop(|_| true, |_| true).map(|(_, item)| item)).collect();
         assert_eq!(order, [0, 20, 10, 21, 1, 2, 3]);
         assert_eq!(queue.len(), 0);
         assert!(queue.networks.order.is_empty() && queue.networks.queues.is_empty());
@@ -147,9 +155,9 @@ mod tests {
         let mut queue = FairQueue::new();
         queue.push(source(1, 1), 1);
         queue.push(source(2, 1), 2);
-        assert_eq!(queue.pop(|s| s.network != source(1, 1).network).map(|(_, item)| item), Some(2));
-        assert_eq!(queue.pop(|_| false), None);
-        assert_eq!(queue.pop(|_| true).map(|(_, item)| item), Some(1));
+        assert_eq!(queue.pop(|_| true, |s| s.network != source(1, 1).network).map(|(_, item)| item), Some(2));
+        assert_eq!(queue.pop(|_| false, |_| true), None);
+        assert_eq!(queue.pop(|_| true, |_| true).map(|(_, item)| item), Some(1));
     }
 
     #[test]
@@ -160,7 +168,7 @@ mod tests {
         assert!(queue.remove(source(1, 1), 1));
         assert!(!queue.remove(source(1, 1), 1));
         assert!(queue.remove(source(1, 1), 2));
-        assert_eq!((queue.len(), queue.pop(|_| true)), (0, None));
+        assert_eq!((queue.len(), queue.pop(|_| true, |_| true)), (0, None));
         assert!(queue.networks.order.is_empty());
     }
 }

@@ -44,6 +44,14 @@ impl Shares {
             && held(&self.hosts, source.host).saturating_add(weight) <= host_limit
     }
 
+    /// Whether any address of a network would be given a unit.
+    pub(super) fn allows_network(&self, network: IpAddr) -> bool {
+        let free = self.limit.saturating_sub(self.used);
+        let of_network = held(&self.networks, network);
+        let threshold = free.saturating_sub(self.limit / RESERVE).saturating_mul(TIMES_FREE);
+        free > 0 && (of_network == 0 || of_network < threshold)
+    }
+
     /// Takes `weight` units, if they are given.
     pub fn take(&mut self, source: Source, weight: usize) -> bool {
         if !self.allows(source, weight) {

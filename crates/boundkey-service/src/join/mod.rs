@@ -12,7 +12,6 @@
 
 mod commit;
 mod issue;
-mod limiter;
 mod read;
 mod refusals;
 mod secret;
@@ -27,7 +26,7 @@ use boundkey_proto::{
 use boundkey_store::CommitError;
 use time::OffsetDateTime;
 
-use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway};
+use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway, WrongProofs};
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
 use read::Snapshot;
 pub use refusals::flush_refusals;
@@ -38,7 +37,7 @@ const ATTEMPTS: usize = 8;
 /// What all joins of a service share; everything in it is bounded and may be lost at any time.
 pub(crate) struct Joins {
     entrance: Entrance,
-    limiter: limiter::Limiter,
+    limiter: WrongProofs,
     refusals: refusals::Refusals,
     derived: secret::DerivedKeys,
     messages: SharedShares,
@@ -54,7 +53,7 @@ impl Joins {
         };
         Self {
             entrance: Entrance::new(bounds, clock),
-            limiter: limiter::Limiter::new(limits.wrong_proofs, limits.table),
+            limiter: WrongProofs::new(limits.wrong_proofs, limits.table),
             refusals: refusals::Refusals::new(limits.table),
             derived: secret::DerivedKeys::default(),
             messages: SharedShares::new(limits.message_bytes),
@@ -83,7 +82,7 @@ impl Joins {
 pub(crate) fn make_room(service: &Service, bytes: usize, context: &RequestContext) -> Result<Held, Refusal> {
     let joins = service.joins();
     joins.messages.take(Source::of(context.source), bytes).ok_or_else(|| {
-        let trusted = joins.limiter.trusts(context.source, service.now());
+        let trusted = joins.limiter.trusts(Source::of(context.source), service.now());
         overloaded(&joins.entrance.turn_away(trusted, lot(service)))
     })
 }
@@ -101,8 +100,8 @@ fn overloaded(told: &TurnedAway) -> Refusal {
         503,
         "overloaded",
         format!(
-            "the server works on as many joins as it may: ask again in {seconds} s; everybody who was asked so until now \
-             is served within {all} s"
+            "the server works on as many joins as it may: ask again in {seconds} s; as things stand, all who were asked \
+             so are served within {all} s"
         ),
     )
     .retry_after(seconds)
@@ -159,7 +158,7 @@ pub async fn complete(
     now: OffsetDateTime,
 ) -> Result<JoinAnswer, Refused> {
     let joins = service.joins();
-    let trusted = joins.limiter.trusts(context.source, now);
+    let trusted = joins.limiter.trusts(Source::of(context.source), now);
     let _pass = joins
         .entrance
         .enter(Source::of(context.source), trusted, || lot(service))
@@ -171,7 +170,7 @@ pub async fn complete(
         Err(error) => {
             // An outlived challenge is a slow client's; everything else is garbage or forged.
             let hold = if Refusal::from_proto(&error).problem.is_final() {
-                joins.limiter.wrong("", context.source, now)
+                joins.limiter.wrong("", Source::of(context.source), now)
             } else {
                 Duration::ZERO
             };
@@ -254,7 +253,7 @@ async fn one_round(
     let joining = Joining { service, received, snapshot: &snapshot, context, now };
     match verdict {
         Verdict::Admit(mut admission) => {
-            service.joins().limiter.right(context.source, now);
+            service.joins().limiter.right(Source::of(context.source), now);
             let planned = issue::Planned::of_admission(&joining, &admission)?;
             planned.check(&joining).map_err(|error| {
                 Refusal::new(
@@ -344,13 +343,13 @@ impl Joining<'_> {
         );
         let mut hold = Duration::ZERO;
         if denial.proven {
-            self.service.joins().limiter.right(self.context.source, self.now);
+            self.service.joins().limiter.right(Source::of(self.context.source), self.now);
             self.commit(commit::denial(self, &denial).await?).await?;
         } else {
             self.count_refusal(&denial);
             // Strangers may invent as many names as they like: those share one place.
             let token = self.snapshot.token.as_ref().map_or("", |_| self.received.request.token.as_str());
-            hold = self.service.joins().limiter.wrong(token, self.context.source, self.now);
+            hold = self.service.joins().limiter.wrong(token, Source::of(self.context.source), self.now);
         }
         let refusal = if denial.proven {
             Refusal::new(403, code.as_str(), denial.message)

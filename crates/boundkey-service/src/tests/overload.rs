@@ -42,7 +42,7 @@ fn who_is_turned_away_is_told_when_to_come_and_when_all_are_served() {
         assert_eq!((problem.status, problem.code.as_str()), (503, "overloaded"));
         let seconds = problem.retry_after.unwrap();
         assert!(problem.detail.contains(&format!("ask again in {seconds} s")), "{}", problem.detail);
-        assert!(problem.detail.contains("is served within"), "{}", problem.detail);
+        assert!(problem.detail.contains("are served within"), "{}", problem.detail);
         asked.insert(seconds);
     }
     // 75 a second, until a better pace is known.

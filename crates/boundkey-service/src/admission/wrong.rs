@@ -2,13 +2,12 @@
 //! is ever refused by it: it is asked only once a proof has been found wrong.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::refusals::network;
+use super::Source;
 
 /// How long a row of wrong proofs is remembered.
 const WINDOW: time::Duration = time::Duration::minutes(10);
@@ -21,14 +20,15 @@ const MANY: u32 = 1000;
 
 /// Tables of fixed size. Whoever falls into one place shares it: at worst a wrong proof is answered late for another's
 /// sake, or a network's appointments are drawn by lot.
-pub(super) struct Limiter {
+#[derive(Debug)]
+pub struct WrongProofs {
     free: u32,
     hasher: RandomState,
     pairs: Mutex<Vec<Row>>,
     networks: Mutex<Vec<Row>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Row {
     wrong: u32,
     right: u32,
@@ -49,8 +49,9 @@ impl Row {
     }
 }
 
-impl Limiter {
-    pub(super) fn new(free: u32, places: usize) -> Self {
+impl WrongProofs {
+    /// `free` wrong proofs in a row are answered at once; tables of `places` rows.
+    pub fn new(free: u32, places: usize) -> Self {
         let table = || {
             let empty = Row { wrong: 0, right: 0, last: OffsetDateTime::UNIX_EPOCH };
             Mutex::new(vec![empty; places.max(1)])
@@ -60,10 +61,9 @@ impl Limiter {
 
     /// Counts a wrong proof; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones. Messages that name
     /// no token which exists are counted under the empty name.
-    pub(super) fn wrong(&self, token: &str, source: Option<IpAddr>, now: OffsetDateTime) -> Duration {
-        let network = network(source);
-        self.row(&self.networks, &network, |row| row.at(now).wrong += 1);
-        let wrong = self.row(&self.pairs, (token, &network), |row| {
+    pub fn wrong(&self, token: &str, source: Source, now: OffsetDateTime) -> Duration {
+        self.row(&self.networks, source.network, |row| row.at(now).wrong += 1);
+        let wrong = self.row(&self.pairs, (token, source.network), |row| {
             let row = row.at(now);
             row.wrong += 1;
             row.wrong
@@ -75,13 +75,13 @@ impl Limiter {
     }
 
     /// Counts a right one.
-    pub(super) fn right(&self, source: Option<IpAddr>, now: OffsetDateTime) {
-        self.row(&self.networks, network(source), |row| row.at(now).right += 1);
+    pub fn right(&self, source: Source, now: OffsetDateTime) {
+        self.row(&self.networks, source.network, |row| row.at(now).right += 1);
     }
 
     /// False for a network that lately got more proofs wrong than right.
-    pub(super) fn trusts(&self, source: Option<IpAddr>, now: OffsetDateTime) -> bool {
-        self.row(&self.networks, network(source), |row| {
+    pub fn trusts(&self, source: Source, now: OffsetDateTime) -> bool {
+        self.row(&self.networks, source.network, |row| {
             (now - row.last).abs() > WINDOW || row.wrong <= HARMLESS.max(row.right)
         })
     }
@@ -96,18 +96,20 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use time::macros::datetime;
 
     const NOW: OffsetDateTime = datetime!(2026-05-01 12:00 UTC);
 
-    fn address(network: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, network, 1]))
+    fn address(network: u8) -> Source {
+        Source::of(Some(IpAddr::from([192, 0, network, 1])))
     }
 
     #[test]
     fn a_network_is_trusted_again_when_right_proofs_outnumber_its_wrong_ones() {
-        let limiter = Limiter::new(5, 4096);
+        let limiter = WrongProofs::new(5, 4096);
         for _ in 0..30 {
             limiter.wrong("web", address(1), NOW);
         }
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_a_network_did_is_forgotten_after_ten_minutes() {
-        let limiter = Limiter::new(5, 4096);
+        let limiter = WrongProofs::new(5, 4096);
         for _ in 0..3000 {
             limiter.wrong("web", address(1), NOW);
         }
