@@ -33,6 +33,8 @@ pub struct Report {
     pub last_served: Duration,
     /// The latest time, from the return, by which anybody was told that all are served.
     pub announced: Option<Duration>,
+    /// From the return to the last one served of those who were turned away.
+    pub last_told: Duration,
     /// Machines that were turned away at least once.
     pub turned_away: usize,
     /// Of these, the ones served later than they were told when they were first turned away.
@@ -67,10 +69,10 @@ pub struct Report {
 pub(super) const ROW: Duration = Duration::from_secs(10);
 
 impl Report {
-    /// Everybody was served, within the time that was announced, and the server stayed within its memory.
+    /// Everybody was served, who was turned away within the time that was announced, and the server stayed within its memory.
     pub fn is_good(&self) -> bool {
         self.served == self.machines
-            && self.announced.is_none_or(|all| self.last_served <= all)
+            && self.announced.is_none_or(|all| self.last_told <= all)
             && self.most_memory <= self.memory_bound
     }
 }
@@ -106,7 +108,11 @@ impl fmt::Display for Report {
             self.machines,
             self.median.as_secs_f64(),
             self.last_served.as_secs_f64(),
-            self.announced.map_or(String::new(), |all| format!(" (announced: {} s)", all.as_secs()))
+            self.announced.map_or(String::new(), |all| format!(
+                "; the last of those who were turned away after {:.0} s (announced: {} s)",
+                self.last_told.as_secs_f64(),
+                all.as_secs()
+            ))
         )?;
         writeln!(
             f,

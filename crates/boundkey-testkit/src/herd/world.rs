@@ -308,6 +308,11 @@ impl World<'_> {
             served: times.len(),
             last_served: self.last.saturating_sub(self.up_at),
             announced: self.announced,
+            last_told: honest()
+                .filter(|machine| machine.turned_away > 0)
+                .filter_map(|machine| machine.served)
+                .max()
+                .map_or(Duration::ZERO, |at| at.saturating_sub(self.up_at)),
             turned_away: honest().filter(|machine| machine.turned_away > 0).count(),
             late: honest().filter(|machine| lateness(machine).is_some()).count(),
             latest: honest().filter_map(lateness).max().unwrap_or_default(),
