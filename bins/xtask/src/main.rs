@@ -9,6 +9,7 @@ mod model;
 mod packages;
 mod process;
 mod quickstart;
+mod removals;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ Verbs:
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
+  removals     Take each rule of the lifecycle out of a copy, and see that the tests named for it fail
   help         This text
 
 Examples:
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("model") => model::run(rest),
+        Some("removals") => removals::run(rest),
         None | Some("help" | "-h" | "--help") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -160,7 +160,7 @@ impl std::str::FromStr for Uid {
         }
         let mut out = [0; 16];
         for (byte, pair) in out.iter_mut().zip(s.as_bytes().chunks_exact(2)) {
-            *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+            *byte = nibble(pair[0])? * 16 + nibble(pair[1])?;
         }
         Ok(Self(out))
     }

@@ -20,10 +20,8 @@ pub(super) enum Standing {
     OtherToken,
     /// Of this token, before its last reset.
     EarlierGeneration,
-    /// Of this lineage, at a smaller sequence.
-    Behind,
-    /// Of this lineage, at the same sequence, but another id.
-    Forked,
+    /// Of this lineage, but another join was admitted since: at a greater sequence, or at the same one.
+    Overtaken,
     /// The present one.
     Current,
     /// Of this token, greater, and nothing speaks against the enrolment being its past.
@@ -182,12 +180,10 @@ fn standing<'a>(
         }
     } else if s.generation < enrolment.generation {
         Standing::EarlierGeneration
-    } else if s.sequence < enrolment.sequence {
-        Standing::Behind
-    } else if enrolment.last_state_id == Some(s.state_id) {
+    } else if s.sequence == enrolment.sequence && enrolment.last_state_id == Some(s.state_id) {
         Standing::Current
     } else {
-        Standing::Forked
+        Standing::Overtaken
     };
     (standing, Some(s))
 }

@@ -1,5 +1,7 @@
 //! Rule 3: no lock is in force.
 
+use std::cmp::Ordering;
+
 use super::case::Case;
 use super::{Early, refuse};
 use crate::{LockInForce, LockOrigin, LockPosition};
@@ -29,10 +31,13 @@ pub(crate) fn in_force(
 fn outlived(case: &Case<'_>, lock: &LockPosition) -> bool {
     // A state alone is no proof: its key has to be there too.
     let Some(s) = case.claims.filter(|_| case.named.is_some()) else { return false };
-    if s.generation != lock.generation {
+    match s.generation.cmp(&lock.generation) {
+        Ordering::Less => false,
         // A later generation began with a reset, which removes the lock and every key it was about.
-        return s.generation > lock.generation;
+        Ordering::Greater => true,
+        Ordering::Equal => {
+            s.sequence > lock.sequence
+                && lock.state_id.is_some_and(|id| s.trail.at(s.sequence, lock.sequence) == Some(id.short()))
+        }
     }
-    s.sequence > lock.sequence
-        && lock.state_id.is_some_and(|id| s.trail.at(s.sequence, lock.sequence) == Some(id.short()))
 }

@@ -25,10 +25,7 @@ pub(super) fn join(case: &Case<'_>) -> Result<Way, Early> {
 /// `insecure` was left, and the lineage still is shared: the first live request with a shared state stays.
 /// Nobody is locked here, for many were admitted to this position.
 pub(super) fn leave(case: &Case<'_>) -> Result<Way, Early> {
-    let of_lineage = matches!(
-        case.standing,
-        Standing::Current | Standing::Behind | Standing::Forked | Standing::AheadForked
-    );
+    let of_lineage = matches!(case.standing, Standing::Current | Standing::Overtaken | Standing::AheadForked);
     if !of_lineage {
         return Err(unusable(case, case.standing));
     }

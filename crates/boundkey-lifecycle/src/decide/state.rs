@@ -24,10 +24,8 @@ pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
 pub(super) fn check(case: &Case<'_>) -> Result<(), Early> {
     match case.standing {
         Standing::Current => Ok(()),
-        Standing::Behind | Standing::Forked | Standing::AheadForked if fellow(case) => {
-            Err(refuse::shared_token(case))
-        }
-        Standing::Behind | Standing::Forked | Standing::AheadForked => Err(clone(case)),
+        Standing::Overtaken | Standing::AheadForked if fellow(case) => Err(refuse::shared_token(case)),
+        Standing::Overtaken | Standing::AheadForked => Err(clone(case)),
         // The answer to the registration never arrived, and somebody went on with a copy of it.
         Standing::Nothing if case.registrant => Err(clone(case)),
         missing => Err(unusable(case, missing)),

@@ -223,8 +223,12 @@ impl Server {
 
     /// The verdict, without its consequences.
     pub(crate) fn verdict(&self, m: &Message) -> Verdict {
-        let evidence = self.evidence(m);
-        let fresh = self.fresh(m.attempt);
+        self.verdict_on(&self.evidence(m), m.attempt)
+    }
+
+    /// The verdict on facts that no message of a scene would make.
+    pub(crate) fn verdict_on(&self, evidence: &Evidence, attempt: u32) -> Verdict {
+        let fresh = self.fresh(attempt);
         let of = instance_of(self.uid, &self.enrolment, &evidence.proven, &evidence.join_state, &fresh);
         decide(&Input {
             cluster: "example.com",
@@ -232,7 +236,7 @@ impl Server {
             enrolment: &self.enrolment,
             instance: self.instances.get(of.id()),
             bot: self.bot.as_ref(),
-            evidence: &evidence,
+            evidence,
             locks: &self.locks,
             fresh: &fresh,
             lifetime: self.lifetime,

@@ -10,6 +10,8 @@ fn ids_have_one_text_form() {
     let uid = Uid(*b"0123456789abcdef");
     assert_eq!(uid.to_string(), "30313233343536373839616263646566");
     assert_eq!(uid.to_string().parse(), Ok(uid));
+    let letters = Uid([0xab, 0xcd, 0xef, 0xba, 0xdc, 0xfe, 0x1a, 0xa1, 0, 0, 0, 0, 0, 0, 0, 0xff]);
+    assert_eq!("abcdefbadcfe1aa100000000000000ff".parse(), Ok(letters));
     for bad in [
         "",
         "30",
@@ -38,6 +40,21 @@ fn ids_have_one_text_form() {
     let hash = hash(1);
     assert_eq!(hash.to_string().parse(), Ok(hash));
     assert!("AAAA".parse::<Hash32>().is_err());
+}
+
+#[test]
+fn an_identity_is_shown_by_its_id_alone() {
+    for identity in [Identity::Host("a".to_owned()), Identity::BotInstance("a".to_owned())] {
+        assert_eq!(identity.id(), "a");
+    }
+}
+
+#[test]
+fn a_key_is_proven_as_current_or_as_new() {
+    let server = Server::host(Standard, 1);
+    let proven = server.evidence(&Message::new(1, 1).with_new(2)).proven;
+    assert_eq!([1, 2, 3].map(|n| proven.has(&key(n))), [true, true, false]);
+    assert!(!Proven::default().has(&key(1)));
 }
 
 #[test]
@@ -99,6 +116,7 @@ fn an_enrolment_is_stored_in_this_form() {
 fn an_empty_enrolment_reads_as_a_fresh_one() {
     assert_eq!(serde_json::from_str::<Enrolment>("{}").unwrap(), Enrolment::default());
     let text = serde_json::to_string(&Enrolment::default()).unwrap();
+    assert!(!text.contains("trail"), "what is empty is left out: {text}");
     assert_eq!(serde_json::from_str::<Enrolment>(&text).unwrap(), Enrolment::default());
 }
 
