@@ -6,6 +6,7 @@ mod check;
 mod fuzz;
 mod herd;
 mod model;
+mod mutants;
 mod packages;
 mod process;
 mod quickstart;
@@ -27,6 +28,7 @@ Verbs:
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
+  mutants      Change the rules and the protocol piece by piece in a copy, and see that a test fails each time
   removals     Take each rule of the lifecycle out of a copy, and see that the tests named for it fail
   help         This text
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("model") => model::run(rest),
+        Some("mutants") => mutants::run(rest),
         Some("removals") => removals::run(rest),
         None | Some("help" | "-h" | "--help") => {
             print!("{HELP}");

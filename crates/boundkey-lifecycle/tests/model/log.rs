@@ -162,6 +162,36 @@ pub(crate) fn mark(value: &impl Debug) -> u64 {
     into.0.finish()
 }
 
+/// A quick hash of small values, for orders and tables that last as long as a search.
+pub(crate) fn quick(value: impl Hash) -> u64 {
+    struct Folded(u64);
+    impl Hasher for Folded {
+        fn write(&mut self, bytes: &[u8]) {
+            for chunk in bytes.chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                self.write_u64(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
+            }
+        }
+        fn write_u8(&mut self, n: u8) {
+            self.write_u64(u64::from(n));
+        }
+        fn write_isize(&mut self, n: isize) {
+            self.write_u64(n as u64);
+        }
+        fn write_u64(&mut self, n: u64) {
+            let wide = u128::from((self.0 ^ n).rotate_left(23)) * 0x9e37_79b9_7f4a_7c15;
+            self.0 = (wide as u64) ^ ((wide >> 64) as u64) ^ n.rotate_left(41);
+        }
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+    let mut hasher = Folded(0x243f_6a88_85a3_08d3);
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl<T> Deref for Print<T> {
     type Target = T;
     fn deref(&self) -> &T {

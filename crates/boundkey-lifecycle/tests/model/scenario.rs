@@ -90,7 +90,7 @@ impl Scenario {
         let walks = Lifecycle::new(self, usize::MAX)
             .checker()
             .finish_when(HasDiscoveries::Any)
-            .target_state_count(wanted / 4)
+            .target_state_count(wanted / 8)
             .spawn_simulation(1, UniformChooser)
             .join();
         report(&walks);

@@ -1,7 +1,7 @@
 //! The states and actions that are searched.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +11,7 @@ use stateright::{Model, Property};
 
 use crate::client::{File, HONEST, Hint, How, Message, SECOND, THIEF};
 use crate::judge::{self, Broken, Expected};
-use crate::log::Print;
+use crate::log::{Print, quick};
 use crate::scenario::{Budget, Scenario};
 use crate::store::{Answer, Handled, INSTANTS, Setup, Store};
 
@@ -90,9 +90,7 @@ impl<T: Clone> Memo<T> {
     }
 
     fn of(&self, key: impl Hash, make: impl FnOnce() -> T) -> T {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let key = hasher.finish();
+        let key = quick(key);
         let shard = &self.0[(key >> 58) as usize];
         if let Some(known) = shard.lock().unwrap().get(&key) {
             return known.clone();
@@ -119,6 +117,7 @@ pub(crate) struct Lifecycle {
     pub(crate) wanted: usize,
     pub(crate) seen: AtomicUsize,
     handled: Memo<Handled>,
+    ruled: Memo<Print<Store>>,
     settled: Memo<bool>,
     apart: Memo<bool>,
 }
@@ -132,6 +131,7 @@ impl Lifecycle {
             wanted,
             seen: AtomicUsize::new(0),
             handled: Memo::new(),
+            ruled: Memo::new(),
             settled: Memo::new(),
             apart: Memo::new(),
         }
@@ -294,49 +294,49 @@ impl Lifecycle {
     }
 
     fn administer(&self, world: &World, action: Action) -> Option<World> {
-        let (setup, store, clock) = (&self.setup, &world.store, world.clock);
+        let store = self.ruled.of((world.store.mark(), action, world.clock), || {
+            Print::new(self.rule(&world.store, action, world.clock))
+        });
+        if store == world.store {
+            return None;
+        }
         let mut next = world.clone();
+        next.store = store;
         let left = &mut next.left;
-        let changed = match action {
-            Action::Rotate => {
-                left.rotates = left.rotates.checked_sub(1)?;
-                store.verb(setup, Verb::Rotate { at: None }, clock)
-            }
-            Action::Resync { keep_key } => {
-                left.resyncs = left.resyncs.checked_sub(1)?;
-                store.verb(setup, Store::resync(keep_key), clock)
-            }
-            Action::Revoke => {
-                left.revokes = left.revokes.checked_sub(1)?;
-                store.verb(setup, Verb::Revoke, clock)
-            }
-            Action::Grant => {
-                left.grants = left.grants.checked_sub(1)?;
-                store.verb(setup, Verb::GrantRecovery { count: 1 }, clock)
-            }
-            Action::Reset => {
-                left.resets = left.resets.checked_sub(1)?;
-                store.verb(setup, Store::reset(), clock)
-            }
-            Action::Lock => {
-                left.locks = left.locks.checked_sub(1)?;
-                Store { hand_lock: true, ..Store::clone(store) }
-            }
-            Action::Unlock => Store { hand_lock: false, ..Store::clone(store) },
-            Action::Mode { to } => {
-                left.modes = left.modes.checked_sub(1)?;
-                // Nobody changes it twice within the life of one challenge.
-                for slot in &mut next.net {
-                    *slot = slot.take().filter(|flight| !flight.old);
-                    slot.iter_mut().for_each(|flight| flight.old = true);
-                }
-                next.hints = [None; 3];
-                store.with_mode(to)
-            }
-            _ => return None,
+        let budget = match action {
+            Action::Rotate => &mut left.rotates,
+            Action::Resync { .. } => &mut left.resyncs,
+            Action::Revoke => &mut left.revokes,
+            Action::Grant => &mut left.grants,
+            Action::Reset => &mut left.resets,
+            Action::Lock => &mut left.locks,
+            Action::Mode { .. } => &mut left.modes,
+            _ => return Some(next),
         };
-        next.store = Print::new(changed);
-        (next.store != *store).then_some(next)
+        *budget = budget.checked_sub(1)?;
+        if matches!(action, Action::Mode { .. }) {
+            // Nobody changes it twice within the life of one challenge.
+            for slot in &mut next.net {
+                *slot = slot.take().filter(|flight| !flight.old);
+                slot.iter_mut().for_each(|flight| flight.old = true);
+            }
+            next.hints = [None; 3];
+        }
+        Some(next)
+    }
+
+    fn rule(&self, store: &Store, action: Action, clock: u8) -> Store {
+        let verb = match action {
+            Action::Rotate => Verb::Rotate { at: None },
+            Action::Resync { keep_key } => Store::resync(keep_key),
+            Action::Revoke => Verb::Revoke,
+            Action::Grant => Verb::GrantRecovery { count: 1 },
+            Action::Reset => Store::reset(),
+            Action::Mode { to } => return store.with_mode(to),
+            Action::Lock => return Store { hand_lock: true, ..store.clone() },
+            _ => return Store { hand_lock: false, ..store.clone() },
+        };
+        store.verb(&self.setup, verb, clock)
     }
 
     fn sends(&self, world: &World, actions: &mut Vec<Action>) {
@@ -421,7 +421,13 @@ impl Model for Lifecycle {
         if left.clocks > 0 {
             actions.extend((0..INSTANTS.len() as u8).map(|to| Action::Clock { to }));
         }
-        actions.extend([Action::Rotate, Action::Revoke, Action::Grant, Action::Reset]);
+        let verbs = [
+            (left.rotates, Action::Rotate),
+            (left.revokes, Action::Revoke),
+            (left.grants, Action::Grant),
+            (left.resets, Action::Reset),
+        ];
+        actions.extend(verbs.into_iter().filter(|(left, _)| *left > 0).map(|(_, action)| action));
         if left.resyncs > 0 {
             actions.push(Action::Resync { keep_key: false });
             actions.push(Action::Resync { keep_key: true });
@@ -429,7 +435,11 @@ impl Model for Lifecycle {
         if world.store.log.resets() > 0 {
             actions.push(Action::NewSecret);
         }
-        actions.push(if world.store.hand_lock { Action::Unlock } else { Action::Lock });
+        if world.store.hand_lock {
+            actions.push(Action::Unlock);
+        } else if left.locks > 0 {
+            actions.push(Action::Lock);
+        }
         if left.modes > 0 {
             actions.extend(self.scenario.modes.iter().map(|to| Action::Mode { to: *to }));
         }
@@ -483,14 +493,9 @@ impl Model for Lifecycle {
             verb => self.administer(world, verb)?,
         };
         // Two requests on their way have no order.
-        let rank = |flight: &Option<Flight>| {
-            flight.as_ref().map(|f| {
-                let mut hasher = DefaultHasher::new();
-                f.hash(&mut hasher);
-                hasher.finish()
-            })
-        };
-        if rank(&next.net[0]) > rank(&next.net[1]) {
+        if let [Some(a), b] = &next.net
+            && b.as_ref().is_none_or(|b| quick(a) > quick(b))
+        {
             next.net.swap(0, 1);
         }
         (next != *world).then_some(next)
