@@ -258,7 +258,7 @@ pub(super) async fn one(
     Ok(Json(view::lock(&loaded.record, Some(loaded.revision))))
 }
 
-struct RemoveLock<'a>(&'a str);
+pub(super) struct RemoveLock<'a>(pub(super) &'a str);
 
 #[async_trait]
 impl Operation for RemoveLock<'_> {

@@ -19,7 +19,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, State};
-use boundkey_api::{Applied, ApplyAnswer, ApplyRequest};
+use boundkey_api::{Applied, ApplyAnswer, ApplyRequest, VerbAnswer, VerbRequest};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::Range;
 use boundkey_token::{Resource, ResourceError, Violation, check_resource};
@@ -77,6 +77,29 @@ pub async fn apply_resources(
     update: bool,
 ) -> Result<Vec<Applied>, Refusal> {
     carry_out(service, context, &apply::Apply { resources, update }).await
+}
+
+/// What `POST /v1/tokens/NAME/VERB` does (`grant-recovery`, `rotate`, `resync`, `revoke`, `reset`), for embedders and
+/// simulations. The answer of `reset` holds the new secret.
+///
+/// # Errors
+/// No such verb or token, a count of 0, or the store.
+pub async fn carry_out_verb(
+    service: &Service,
+    context: &RequestContext,
+    token: &str,
+    verb: &str,
+    request: &VerbRequest,
+) -> Result<VerbAnswer, Refusal> {
+    verbs::carry(service, context, token, verb, request, true).await
+}
+
+/// What `DELETE /v1/locks/ID` does, for embedders and simulations.
+///
+/// # Errors
+/// No such lock, or the store.
+pub async fn remove_lock(service: &Service, context: &RequestContext, id: &str) -> Result<(), Refusal> {
+    carry_out(service, context, &locks::RemoveLock(id)).await
 }
 
 async fn apply_all(

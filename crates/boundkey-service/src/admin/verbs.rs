@@ -160,16 +160,26 @@ pub(super) async fn verb(
     Query(query): Query<VerbQuery>,
     bytes: Bytes,
 ) -> Result<Json<VerbAnswer>, Refusal> {
-    let kind = Kind::parse(&verb).ok_or_else(|| {
+    let request: VerbRequest = body(&bytes)?;
+    Ok(Json(carry(&service, &context, &name, &verb, &request, query.secrets).await?))
+}
+
+pub(super) async fn carry(
+    service: &Service,
+    context: &RequestContext,
+    name: &str,
+    verb: &str,
+    request: &VerbRequest,
+    secrets: bool,
+) -> Result<VerbAnswer, Refusal> {
+    let kind = Kind::parse(verb).ok_or_else(|| {
         Refusal::new(
             404,
             "not_found",
             format!("{verb} is not a verb; allowed: grant-recovery, rotate, resync, revoke, reset, explain"),
         )
     })?;
-    let request: VerbRequest = body(&bytes)?;
-    let operation = Carry { name: &name, kind, request: &request, secrets: query.secrets };
-    Ok(Json(carry_out(&service, &context, &operation).await?))
+    carry_out(service, context, &Carry { name, kind, request, secrets }).await
 }
 
 /// `POST /v1/tokens/NAME/explain`: what would happen at the next join, and why. Changes nothing.
