@@ -11,6 +11,7 @@ mod packages;
 mod process;
 mod quickstart;
 mod removals;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ Verbs:
   quickstart   Build, then show the main job end to end on this machine (server, token, agent, certificates, renewal)
   test         Run every test, real components included (installs missing Debian packages when run as root)
   check        Formatting, clippy and documentation, warnings denied
+  simulate     Clusters and machines in virtual time, with faults, clones and restores, judged step by step
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
@@ -37,6 +39,8 @@ Examples:
   cargo xtask quickstart --keep      # leave the directory and say where it is
   cargo xtask test
   cargo xtask test -- renew          # only tests whose name contains `renew`
+  cargo xtask simulate --seconds 60
+  cargo xtask simulate --replay 4711 --trace
 ";
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("check") => check::run(),
         Some("herd") => herd::run(rest),
+        Some("simulate") => simulate::run(rest),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("model") => model::run(rest),

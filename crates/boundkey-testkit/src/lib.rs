@@ -20,6 +20,7 @@ mod dice;
 pub mod herd;
 mod meter;
 mod process;
+pub mod sim;
 
 pub use agent::Agent;
 pub use clock::SteppedClock;

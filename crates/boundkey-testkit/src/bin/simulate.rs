@@ -1,0 +1,180 @@
+//! Runs simulated worlds for a while, or one of them again. `cargo xtask simulate` builds and starts it.
+#![expect(clippy::print_stdout, reason = "a program that talks to people")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use boundkey_testkit::sim::{Failure, Replay, Report, Sabotage, Scenario, shrink};
+
+const HELP: &str = "\
+Simulates clusters and their machines until time is up; the first broken promise ends it with status 1.
+
+Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SEED] [--trace] [--sabotage RULE]
+
+  --seconds N        How long (default 60); 0 with --worlds
+  --worlds N         So many small worlds instead, whatever the time
+  --seed N           The first world's seed (default: from the clock); the next worlds take the next seeds
+  --json             The sums as JSON
+  --replay WHAT      One scenario: a file with its steps, or a seed
+  --trace            With --replay: a line for everything that happens
+  --sabotage RULE    Break a rule on purpose, to see that the judge objects: locks-dropped, locks-hidden,
+                     conditions-ignored, events-lost, attempts-forgotten
+";
+
+/// Runs of the shrinker: some seconds for most scenarios.
+const SHRINK_TRIES: usize = 600;
+
+struct Options {
+    seconds: u64,
+    worlds: Option<u64>,
+    seed: u64,
+    json: bool,
+    replay: Option<String>,
+    trace: bool,
+    sabotage: Option<Sabotage>,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options {
+        seconds: 60,
+        worlds: None,
+        seed: 0,
+        json: false,
+        replay: None,
+        trace: false,
+        sabotage: None,
+    };
+    let mut seed = None;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|e| format!("`{text}`: {e}"));
+        match argument.as_str() {
+            "--seconds" => options.seconds = number(value()?)?,
+            "--worlds" => options.worlds = Some(number(value()?)?),
+            "--seed" => seed = Some(number(value()?)?),
+            "--json" => options.json = true,
+            "--replay" => options.replay = Some(value()?),
+            "--trace" => options.trace = true,
+            "--sabotage" => options.sabotage = Some(value()?.parse()?),
+            other => return Err(format!("`{other}` is not an option\n\n{HELP}")),
+        }
+    }
+    options.seed = seed.unwrap_or_else(seed_of_the_moment);
+    Ok(options)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a first seed that is another one each time")]
+fn seed_of_the_moment() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis() % 1_000_000_007).unwrap_or(1)
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(fault) => {
+            eprintln!("simulate: {fault}");
+            return ExitCode::from(2);
+        }
+    };
+    // A panic of the simulated code is a broken promise: it is caught, and told with its scenario.
+    std::panic::set_hook(Box::new(|_| {}));
+    match &options.replay {
+        Some(what) => replay(what, Replay { traced: options.trace, sabotage: options.sabotage }),
+        None => simulate(&options),
+    }
+}
+
+fn replay(what: &str, how: Replay) -> ExitCode {
+    let scenario = match what.parse() {
+        Ok(seed) => Ok(Scenario::small(seed)),
+        Err(_) => std::fs::read_to_string(what).map_err(|e| e.to_string()).and_then(|text| text.parse()),
+    };
+    let scenario: Scenario = match scenario {
+        Ok(scenario) => scenario,
+        Err(fault) => {
+            eprintln!("simulate: {what}: {fault}");
+            return ExitCode::from(2);
+        }
+    };
+    match scenario.run(how) {
+        Ok((report, lines)) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            println!("{}", report.table());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            failure.trace.iter().for_each(|line| println!("{line}"));
+            println!("after step {} of {}: {}", failure.step, scenario.steps.len(), failure.fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn simulate(options: &Options) -> ExitCode {
+    let started = Instant::now();
+    let mut sum = Report::default();
+    let mut said = started;
+    let how = Replay { traced: false, sabotage: options.sabotage };
+    let enough = |worlds: u64| match options.worlds {
+        Some(wanted) => worlds >= wanted,
+        None => started.elapsed() >= Duration::from_secs(options.seconds),
+    };
+    let mut seed = options.seed;
+    // The big one first, and then as many small ones as there is time for.
+    let first = Scenario::big(seed);
+    let mut next = (options.worlds.is_none() && options.seconds >= 20).then_some(first);
+    loop {
+        let scenario = next.take().unwrap_or_else(|| Scenario::small(seed));
+        match scenario.run(how) {
+            Ok((report, _)) => sum.add(&report),
+            Err(failure) => return broken(&failure, how),
+        }
+        if !scenario.big {
+            seed += 1;
+        }
+        if enough(sum.worlds) {
+            break;
+        }
+        if said.elapsed() > Duration::from_secs(10) {
+            said = Instant::now();
+            eprintln!("{:>4} s  {} worlds, {} joins", started.elapsed().as_secs(), sum.worlds, sum.joins);
+        }
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    let rate = sum.joins as f64 / elapsed * 60.0;
+    if options.json {
+        let mut json = sum.json();
+        json["seed"] = options.seed.into();
+        json["seconds"] = elapsed.into();
+        json["joins_a_minute"] = rate.round().into();
+        json["violations"] = 0.into();
+        println!("{json}");
+    } else {
+        println!("{}", sum.table());
+        println!("{:<58} {:>14}", "honest machines that needed a human", 0);
+        println!("{:<58} {:>14}", "clones that stayed in", 0);
+        println!("{:<58} {:>14}", "joins a minute", format!("{rate:.0}"));
+        println!("{:<58} {:>14}", "first seed", options.seed);
+    }
+    ExitCode::SUCCESS
+}
+
+fn broken(failure: &Failure, how: Replay) -> ExitCode {
+    println!("seed {}, after step {}: {}", failure.scenario.seed, failure.step, failure.fault);
+    let shortest = if failure.scenario.big { failure.clone() } else { shrink(failure, how, SHRINK_TRIES) };
+    println!(
+        "shrunk from {} to {} steps: {}\n",
+        failure.scenario.steps.len(),
+        shortest.scenario.steps.len(),
+        shortest.fault
+    );
+    println!("{}", shortest.scenario);
+    let file = std::env::temp_dir().join(format!("boundkey-simulate-{}.txt", failure.scenario.seed));
+    match std::fs::write(&file, format!("# {}\n{}", shortest.fault, shortest.scenario)) {
+        Ok(()) => println!("replay with: cargo xtask simulate --replay {} --trace", file.display()),
+        Err(error) => println!("put these lines into a file for --replay ({}: {error})", file.display()),
+    }
+    ExitCode::FAILURE
+}

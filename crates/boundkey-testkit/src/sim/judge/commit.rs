@@ -1,0 +1,364 @@
+//! Every commit, as it happens: what it may change, and in whose name.
+
+use boundkey_keys::Thumbprint;
+use boundkey_lifecycle::Enrolment;
+use boundkey_store::records::{EnrolmentRecord, EventRecord, LockIndex, Record, TokenRecord};
+use boundkey_store::{Write, keys};
+use boundkey_token::RecoveryMode;
+use time::OffsetDateTime;
+
+use super::{Joined, Judge, Label, Sent, Verdict, View};
+use crate::sim::report::Report;
+
+/// What a batch writes, decoded.
+#[derive(Default)]
+struct Batch {
+    events: Vec<EventRecord>,
+    enrolments: Vec<(String, EnrolmentRecord)>,
+    tokens: Vec<(String, TokenRecord)>,
+    locks: Vec<(String, Option<LockIndex>)>,
+}
+
+impl Batch {
+    fn read(writes: &[Write]) -> Result<Self, String> {
+        let mut batch = Self::default();
+        let bad = |e: boundkey_store::records::RecordError| e.to_string();
+        for write in writes {
+            let key = write.key();
+            let value = match write {
+                Write::Put { value, .. } | Write::PutUntil { value, .. } => Some(value.as_slice()),
+                Write::Delete { .. } => None,
+            };
+            if let Some(name) = key.strip_prefix("lock-of/token/") {
+                let index = value.map(LockIndex::decode).transpose().map_err(bad)?;
+                batch.locks.push((name.to_owned(), index));
+            }
+            let Some(value) = value else { continue };
+            if key.starts_with(keys::EVENT) {
+                batch.events.push(EventRecord::decode(value).map_err(bad)?);
+            } else if let Some(name) = key.strip_prefix(keys::ENROLMENT) {
+                batch.enrolments.push((name.to_owned(), EnrolmentRecord::decode(value).map_err(bad)?));
+            } else if let Some(name) = key.strip_prefix(keys::TOKEN) {
+                batch.tokens.push((name.to_owned(), TokenRecord::decode(value).map_err(bad)?));
+            }
+        }
+        Ok(batch)
+    }
+}
+
+const ADMISSIONS: [&str; 4] = ["registered", "renewed", "recovered", "instance_joined"];
+
+/// An admission under judgement.
+struct Case<'a> {
+    before: &'a View,
+    after: &'a Enrolment,
+    sent: &'a Sent,
+    event: &'a EventRecord,
+    presented: Option<Label>,
+    now: OffsetDateTime,
+}
+
+impl Case<'_> {
+    fn noted(&self, note: &str) -> bool {
+        self.event.notes.iter().any(|n| n.starts_with(note))
+    }
+
+    fn proven(&self) -> impl Iterator<Item = Thumbprint> {
+        self.sent.disk.bound.into_iter().chain(self.sent.disk.new)
+    }
+}
+
+impl Judge {
+    /// A join's commit. `events`: how many it wrote, for the answer to be held against.
+    pub(in crate::sim) fn join_committed(
+        &mut self,
+        sent: &Sent,
+        writes: &[Write],
+        now: OffsetDateTime,
+        report: &mut Report,
+    ) -> Result<Vec<String>, String> {
+        let batch = Batch::read(writes)?;
+        let token = self.holders.get(sent.from).map(|h| h.token.clone()).unwrap_or_default();
+        let [event] = batch.events.as_slice() else {
+            return Err(format!("{token}: a join's commit has {} audit events, not one", batch.events.len()));
+        };
+        if event.token.as_deref() != Some(&token) || event.actor != "join" {
+            return Err(format!("{token}: the audit event names {:?} and {}", event.token, event.actor));
+        }
+        let codes = vec![event.code.clone()];
+        let before = self.views.get(&token).cloned().unwrap_or_default();
+        if ADMISSIONS.contains(&event.code.as_str()) {
+            report.joins += 1;
+            report.admitted(&event.code, &event.notes);
+            match batch.enrolments.as_slice() {
+                [(name, record)] if *name == token => {
+                    let presented = self.presented(&sent.disk);
+                    let after = &record.enrolment;
+                    let case = Case { before: &before, after, sent, event, presented, now };
+                    self.admitted(&case).map_err(|fault| format!("{token}: {fault}"))?;
+                    self.install(&case, record, &token);
+                }
+                [] if event.code == "instance_joined" => {
+                    if before.mode() != RecoveryMode::Insecure || !before.enrolment.shared {
+                        return Err(format!("{token}: one of many joined a token that is not shared"));
+                    }
+                    if !before
+                        .enrolment
+                        .bound_public_key
+                        .as_ref()
+                        .is_some_and(|key| [sent.disk.bound, sent.disk.new].contains(&Some(key.thumbprint())))
+                    {
+                        return Err(format!("{token}: somebody without the shared key joined"));
+                    }
+                    self.taint(&token).shared |= !self.knows(sent.from, before.label().unwrap_or_default());
+                }
+                _ => return Err(format!("{token}: `{}` changes no enrolment, or several", event.code)),
+            }
+        } else {
+            self.denied(&token, &before, sent, &batch, event, report)?;
+        }
+        if let (Some(view), Some((_, index))) = (self.views.get_mut(&token), batch.locks.last()) {
+            view.locks = index.clone().map(|index| index.locks).unwrap_or_default();
+        }
+        Ok(codes)
+    }
+
+    fn denied(
+        &mut self,
+        token: &str,
+        before: &View,
+        sent: &Sent,
+        batch: &Batch,
+        event: &EventRecord,
+        report: &mut Report,
+    ) -> Verdict {
+        let locks = batch
+            .locks
+            .iter()
+            .any(|(_, index)| index.as_ref().is_some_and(|i| i.locks.len() > before.locks.len()));
+        if event.code != "clone_detected" {
+            if locks || !batch.enrolments.is_empty() {
+                return Err(format!("{token}: `{}` changed the lineage or locked it", event.code));
+            }
+            return Ok(());
+        }
+        if !locks {
+            return Err(format!("{token}: a clone was detected and nothing locked"));
+        }
+        if let Some((_, record)) = batch.enrolments.first()
+            && let Some(view) = self.views.get_mut(token)
+        {
+            // `auto_lock_revokes`: the certificates go, and nothing else.
+            let expected =
+                Enrolment { certificates_revoked: true, issued: Vec::new(), ..before.enrolment.clone() };
+            if record.enrolment != expected {
+                return Err(format!("{token}: the lock changed more of the enrolment than its certificates"));
+            }
+            view.enrolment = expected;
+        }
+        report.locks += 1;
+        if before.enrolment.shared || before.mode() == RecoveryMode::Insecure {
+            return Err(format!("{token}: locked while it is shared"));
+        }
+        if self.is_clean(token) {
+            return Err(format!("{token}: locked, and there was no clone and no reverted snapshot"));
+        }
+        let Some(label) = before.label() else {
+            return Err(format!("{token}: locked before anybody joined"));
+        };
+        if self.knows(sent.from, label) || self.can_show(sent.from, &sent.disk, label) {
+            return Err(format!("{token}: locked by a holder of the present state (actor {})", sent.from));
+        }
+        if self.joined.get(&label).is_some_and(|joined| sent.step <= joined.first_step) {
+            return Err(format!(
+                "{token}: locked by a message that was signed before the join that condemns it"
+            ));
+        }
+        self.detected(token, report);
+        Ok(())
+    }
+
+    /// The promises about an admission that moves the lineage.
+    fn admitted(&self, case: &Case<'_>) -> Verdict {
+        let (before, after, event) = (case.before, case.after, case.event);
+        let (healed, by_grant) = (case.noted("rollback_healed"), case.noted("by_grant"));
+        let left_shared = case.noted("left_shared");
+        let stood = &before.enrolment;
+        let presented = case.presented.and_then(|label| self.joined.get(&label));
+
+        // One step at a time.
+        let base = if healed {
+            let Some(joined) = presented else {
+                return Err("healed by a state that was never made".to_owned());
+            };
+            (joined.generation, joined.sequence)
+        } else {
+            (stood.generation, stood.sequence)
+        };
+        if (after.generation, after.sequence) != (base.0, base.1 + 1) {
+            let found = (after.generation, after.sequence);
+            return Err(format!("{}: from {base:?} to {found:?}, not one step", event.code));
+        }
+        let attempt = case.sent.disk.attempt.unwrap_or_default();
+        if before.advanced.contains(&attempt) {
+            return Err("one attempt advanced the lineage twice".to_owned());
+        }
+
+        // Who.
+        if case.proven().all(|key| before.dead.contains(&key)) && !healed {
+            return Err("a key that was rotated away was admitted".to_owned());
+        }
+        if event.code == "registered" {
+            if stood.is_bound() || before.registered.contains(&stood.generation) {
+                return Err("registered twice".to_owned());
+            }
+        } else if healed {
+            let Some(label) = case.presented else { return Err("healed without a state".to_owned()) };
+            let forked = stood.generation == after.generation
+                && before.label().is_some_and(|stands| {
+                    self.descends(label, stands, boundkey_lifecycle::TRAIL_LENGTH) == Some(false)
+                });
+            if forked {
+                return Err("a state of another history was taken for a newer one".to_owned());
+            }
+            if !self.can_show(case.sent.from, &case.sent.disk, label) {
+                return Err("healed by somebody who never had that state".to_owned());
+            }
+        } else if by_grant {
+            if !before.granted {
+                return Err("admitted by a grant that nobody opened, or that was used".to_owned());
+            }
+        } else if !left_shared && before.mode() != RecoveryMode::Insecure {
+            let label = before.label().ok_or("admitted to a lineage without a first join")?;
+            if !self.can_show(case.sent.from, &case.sent.disk, label) {
+                let honest = self.holders.get(case.sent.from).is_some_and(|holder| holder.honest);
+                let who = if honest { "the owner" } else { "the clone" };
+                return Err(format!("{who} was admitted after the other holder had gone on: both stay in"));
+            }
+            if case.presented != Some(label) {
+                return Err("admitted without the present join state".to_owned());
+            }
+        }
+        self.counted(case, healed, by_grant, presented)
+    }
+
+    /// Recoveries: how many, and whether this one had to be.
+    fn counted(&self, case: &Case<'_>, healed: bool, by_grant: bool, presented: Option<&Joined>) -> Verdict {
+        let (before, after, code) = (case.before, case.after, case.event.code.as_str());
+        let stood = &before.enrolment;
+        let counts =
+            code == "registered" || (code == "recovered" && !by_grant && !case.noted("entered_shared"));
+        if counts && before.mode() == RecoveryMode::Standard && after.recovery_count > before.limit() {
+            return Err(format!("recovery {} of {} was admitted", after.recovery_count, before.limit()));
+        }
+        if !healed && after.recovery_count != stood.recovery_count + u32::from(counts) {
+            return Err(format!(
+                "`{code}` took the count of recoveries from {} to {}",
+                stood.recovery_count, after.recovery_count
+            ));
+        }
+        let grace = if before.is_bot() { self.graces.1 } else { self.graces.0 };
+        let numbered = !case.noted("left_shared") && !case.noted("entered_shared") && !by_grant;
+        let expires =
+            if healed { presented.and_then(|joined| joined.expires) } else { stood.certificates_expire_at };
+        let revoked = !healed && stood.certificates_revoked;
+        if let Some(expires) = expires.filter(|_| numbered && code != "registered") {
+            let late = case.now >= expires + grace || revoked;
+            if late != (code == "recovered") {
+                return Err(format!(
+                    "`{code}` at {}, with certificates until {expires} (revoked: {revoked})",
+                    case.now
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the admission over into what is known.
+    fn install(&mut self, case: &Case<'_>, record: &EnrolmentRecord, token: &str) {
+        let (before, after) = (case.before, case.after);
+        let healed = case.noted("rollback_healed");
+        let Some(label) = after.last_state_id.map(|id| id.0) else { return };
+        let attempt = case.sent.disk.attempt.unwrap_or_default();
+        let parent = if healed { case.presented } else { before.label() };
+        let key = after.bound_public_key.as_ref().map(|key| key.thumbprint());
+        let step = self.step;
+        let joined = self.joined.entry(label).or_insert_with(|| Joined {
+            attempt,
+            keys: Default::default(),
+            parent,
+            uid: record.uid.0,
+            generation: after.generation,
+            sequence: after.sequence,
+            expires: None,
+            recoveries: 0,
+            first_step: step,
+        });
+        joined.keys.extend(key);
+        joined.expires = after.certificates_expire_at;
+        joined.recoveries = after.recovery_count;
+        let replaced = healed.then(|| case.presented.and_then(|l| self.joined.get(&l))).flatten();
+        let mut dead: Vec<Thumbprint> =
+            replaced.map(|joined| joined.keys.iter().copied().collect()).unwrap_or_default();
+        dead.extend(before.enrolment.bound_public_key.as_ref().map(|key| key.thumbprint()));
+        let Some(view) = self.views.get_mut(token) else { return };
+        view.dead.extend(dead.into_iter().filter(|dead| Some(*dead) != key));
+        view.dead.retain(|dead| Some(*dead) != key);
+        view.advanced.insert(attempt);
+        if case.event.code == "registered" {
+            view.registered.insert(after.generation);
+        }
+        view.granted = false;
+        view.enrolment = after.clone();
+        if case.noted("left_shared") || case.noted("entered_shared") {
+            view.advanced.clear();
+        }
+    }
+
+    /// An administrator's commit. `reapplied`: the specs were what they are already.
+    pub(in crate::sim) fn admin_committed(&mut self, writes: &[Write], verb: &str) -> Verdict {
+        let batch = Batch::read(writes)?;
+        for (name, record) in batch.tokens {
+            let view = self.views.entry(name.clone()).or_default();
+            let changed = view.token.as_ref().is_some_and(|old| {
+                old.token.spec.bound_keypair.recovery.mode != record.token.spec.bound_keypair.recovery.mode
+            });
+            if changed {
+                view.advanced.clear();
+                self.taints.entry(name.clone()).or_default().shared = true;
+            }
+            view.uid = record.uid.0;
+            view.token = Some(record);
+        }
+        for (name, record) in batch.enrolments {
+            let view = self.views.entry(name.clone()).or_default();
+            if verb == "apply" && view.enrolment.is_bound() {
+                return Err(format!("{name}: applying a spec changed the enrolment of a bound token"));
+            }
+            if record.enrolment.sequence != view.enrolment.sequence && verb != "reset" {
+                return Err(format!("{name}: `{verb}` moved the lineage"));
+            }
+            match verb {
+                "resync" => {
+                    view.granted = record.enrolment.resync_until.is_some();
+                    view.advanced.clear();
+                }
+                "reset" => {
+                    view.granted = false;
+                    view.advanced.clear();
+                    view.dead.clear();
+                    // Until the administrator has read the answer.
+                    view.secret = None;
+                    self.taints.entry(name.clone()).or_default().reset = true;
+                }
+                _ => {}
+            }
+            view.enrolment = record.enrolment;
+        }
+        for (name, index) in batch.locks {
+            let view = self.views.entry(name).or_default();
+            view.locks = index.map(|index| index.locks).unwrap_or_default();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Who may be in, by who knows what: a model that shares no rule with `decide()`.
+//!
+//! It knows of every holder (honest machine or thief) which attempts and keys are on his disk, and of every admitted join
+//! which attempt made it. Whoever has the attempt that made the present state, and the key that it bound, is an *insider*
+//! of the lineage; a copy makes the thief one, and the next join of either makes an outsider of the other. From this alone:
+//!
+//! - an insider is never refused for a reason that nobody gave, and never condemned: no honest machine needs a human;
+//! - an outsider is never admitted, and when he comes with a state and its key, the token is locked: no clone stays in.
+//!
+//! After a restore the same holds for the position that came back; who is ahead of it, and was there by an undisturbed
+//! history, is an insider too.
+
+mod answer;
+mod commit;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use boundkey_keys::Thumbprint;
+use time::OffsetDateTime;
+
+use super::clock::Micros;
+use super::hub::{ActorId, DiskView};
+use super::report::Report;
+pub(super) use answer::{Began, Outcome};
+pub(super) use view::View;
+
+pub(super) type Attempt = [u8; 16];
+/// The id of a join, as the server named it: an opaque name here.
+pub(super) type Label = [u8; 16];
+
+/// A broken promise, in a sentence.
+pub(super) type Verdict = Result<(), String>;
+
+/// What one holder has, or had, on his disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Knowledge {
+    pub(super) keys: BTreeSet<Thumbprint>,
+    pub(super) disk: DiskView,
+    /// The registration secret that he is configured with.
+    pub(super) secret: Option<String>,
+}
+
+/// Somebody who joins.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    pub(super) token: String,
+    pub(super) honest: bool,
+    pub(super) knows: Knowledge,
+}
+
+/// A join that was admitted, in whichever history.
+#[derive(Debug, Clone)]
+struct Joined {
+    attempt: Attempt,
+    /// More than one if histories differ.
+    keys: BTreeSet<Thumbprint>,
+    parent: Option<Label>,
+    uid: [u8; 16],
+    generation: u32,
+    sequence: u64,
+    expires: Option<OffsetDateTime>,
+    recoveries: u32,
+    first_step: u64,
+}
+
+/// What was sent, and what its sender's disk said then.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) from: ActorId,
+    pub(super) step: u64,
+    pub(super) disk: DiskView,
+    /// It carries a proof of the registration secret.
+    pub(super) with_secret: bool,
+}
+
+/// Why a token may be locked, or its machine shut out, without anybody having broken a promise.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Taint {
+    /// A thief holds a copy or the secret.
+    pub(super) theft: bool,
+    /// A machine was reverted to a snapshot.
+    pub(super) revert: bool,
+    /// Bound anew by the administrator.
+    pub(super) reset: bool,
+    /// Several clients shared it.
+    pub(super) shared: bool,
+    first_use: Option<Micros>,
+    joins_since: u64,
+}
+
+/// What a history of the store has come to; copied with each backup.
+pub(super) type Views = BTreeMap<String, View>;
+
+pub(super) struct Judge {
+    pub(super) holders: Vec<Holder>,
+    pub(super) views: Views,
+    pub(super) taints: BTreeMap<String, Taint>,
+    joined: HashMap<Label, Joined>,
+    states: HashMap<[u8; 32], Label>,
+    serials: HashMap<(&'static str, Vec<u8>), [u8; 32]>,
+    pub(super) step: u64,
+    pub(super) now: Micros,
+    pub(super) history: u64,
+    pub(super) graces: (std::time::Duration, std::time::Duration),
+}
+
+impl Judge {
+    pub(super) fn new(graces: (std::time::Duration, std::time::Duration)) -> Self {
+        Self {
+            holders: Vec::new(),
+            views: Views::new(),
+            taints: BTreeMap::new(),
+            joined: HashMap::new(),
+            states: HashMap::new(),
+            serials: HashMap::new(),
+            step: 0,
+            now: 0,
+            history: 0,
+            graces,
+        }
+    }
+
+    pub(super) fn saved(&mut self, actor: ActorId, disk: DiskView) {
+        let Some(holder) = self.holders.get_mut(actor) else { return };
+        holder.knows.learn(disk);
+    }
+
+    pub(super) fn taint(&mut self, token: &str) -> &mut Taint {
+        self.taints.entry(token.to_owned()).or_default()
+    }
+
+    pub(super) fn view(&self, token: &str) -> Option<&View> {
+        self.views.get(token)
+    }
+
+    /// Is this the state that the holder's disk holds now?
+    pub(super) fn presented(&self, disk: &DiskView) -> Option<Label> {
+        self.states.get(&disk.state?).copied()
+    }
+
+    /// Does this actor, with this disk, have that state, or the attempt and the key that get it by a retry?
+    fn can_show(&self, actor: ActorId, disk: &DiskView, label: Label) -> bool {
+        let (Some(holder), Some(joined)) = (self.holders.get(actor), self.joined.get(&label)) else {
+            return false;
+        };
+        let has_key = || joined.keys.iter().any(|key| holder.knows.keys.contains(key));
+        self.presented(disk) == Some(label) || (disk.attempt == Some(joined.attempt) && has_key())
+    }
+
+    fn knows(&self, actor: ActorId, label: Label) -> bool {
+        self.holders.get(actor).is_some_and(|holder| self.can_show(actor, &holder.knows.disk, label))
+    }
+
+    /// Does `label` come after `earlier` in one line, whose last so many joins can be told?
+    fn descends(&self, label: Label, earlier: Label, within: usize) -> Option<bool> {
+        let mut at = Some(label);
+        for _ in 0..within {
+            match at {
+                Some(label) if label == earlier => return Some(true),
+                Some(label) => at = self.joined.get(&label).and_then(|joined| joined.parent),
+                None => return Some(false),
+            }
+        }
+        None
+    }
+
+    /// May this holder get in, as far as identity goes?
+    pub(super) fn is_insider(&self, actor: ActorId) -> bool {
+        let Some(holder) = self.holders.get(actor) else { return false };
+        let Some(view) = self.views.get(&holder.token) else { return false };
+        let ahead = self.is_ahead(actor, view);
+        match view.label() {
+            Some(_) if view.enrolment.shared => ahead || self.knows(actor, view.label().unwrap_or_default()),
+            Some(label) => ahead || self.knows(actor, label),
+            None => ahead || view.may_register(&holder.knows),
+        }
+    }
+
+    /// Holds a state that the store has forgotten, in one line with what it knows.
+    fn is_ahead(&self, actor: ActorId, view: &View) -> bool {
+        let Some(holder) = self.holders.get(actor) else { return false };
+        let presented = self.presented(&holder.knows.disk);
+        let Some((label, joined)) = presented.and_then(|l| Some((l, self.joined.get(&l)?))) else {
+            return false;
+        };
+        let enrolment = &view.enrolment;
+        let ahead = joined.uid == view.uid
+            && (joined.generation, joined.sequence) > (enrolment.generation, enrolment.sequence);
+        let forked = joined.generation == enrolment.generation
+            && view.label().is_some_and(|stands| self.descends(label, stands, usize::MAX) == Some(false));
+        ahead && !forked
+    }
+
+    /// Nobody holds this token's key but its own machine, as it was left.
+    fn is_clean(&self, token: &str) -> bool {
+        self.taints
+            .get(token)
+            .is_none_or(|taint| !taint.theft && !taint.revert && !taint.reset && !taint.shared)
+    }
+
+    /// No thief and no administrator had a hand in this holder's lineage.
+    pub(super) fn is_untouched(&self, actor: ActorId) -> bool {
+        self.holders.get(actor).is_some_and(|holder| self.is_clean(&holder.token))
+    }
+
+    /// A holder's join came to its end: it was admitted, or finally refused.
+    pub(super) fn completed(&mut self, actor: ActorId) {
+        let Some(holder) = self.holders.get(actor) else { return };
+        if let Some(taint) = self.taints.get_mut(&holder.token)
+            && taint.first_use.is_some()
+        {
+            taint.joins_since += 1;
+        }
+    }
+
+    /// A thief sends something.
+    pub(super) fn used(&mut self, actor: ActorId) {
+        let Some(holder) = self.holders.get(actor).filter(|holder| !holder.honest) else { return };
+        let now = self.now;
+        let taint = self.taints.entry(holder.token.clone()).or_default();
+        if taint.first_use.is_none() {
+            (taint.first_use, taint.joins_since) = (Some(now), 0);
+        }
+    }
+
+    fn detected(&mut self, token: &str, report: &mut Report) {
+        let now = self.now;
+        let Some(taint) = self.taints.get_mut(token) else { return };
+        if let Some(first) = taint.first_use.take() {
+            report.detections += 1;
+            report.slowest_detection_joins = report.slowest_detection_joins.max(taint.joins_since);
+            report.slowest_detection = report.slowest_detection.max(now - first);
+        }
+    }
+}
+
+impl Knowledge {
+    /// A key that is not on the disk but beside it.
+    pub(super) fn learn_key(&mut self, key: Thumbprint) {
+        self.keys.insert(key);
+    }
+
+    pub(super) fn learn(&mut self, disk: DiskView) {
+        self.keys.extend(disk.bound);
+        self.keys.extend(disk.new);
+        self.disk = disk;
+    }
+
+    /// A thief who throws the pending attempt away.
+    pub(super) fn drop_attempt(&mut self) {
+        self.disk.attempt = None;
+    }
+}

@@ -1,0 +1,70 @@
+//! Deterministic simulation of a cluster and its machines: one seed, no threads, no sockets, no clock.
+//!
+//! Both sides are the real code: the agent's `Joiner` over a state in memory, and the service's join loop and
+//! administration over the memory store. What lies between them (messages, disks, clocks, processes) is the world's, and
+//! the world loses, doubles, delays, crashes, copies, reverts and restores it. A [judge](judge) that shares no rule with
+//! the decision watches every commit and answer.
+//!
+//! ```text
+//!   steps (from a seed) ──> World ──polls──> Joiner.join()          real: client, proto, keystore
+//!                             │  └──polls──> join::complete()       real: service, proto, lifecycle, ca, store
+//!                             │                 │
+//!                             └──> Judge <──────┘ commits, answers
+//! ```
+//!
+//! The chapter is `docs/simulation.md`.
+
+mod admin;
+mod clock;
+mod cuts;
+mod edges;
+mod hub;
+mod judge;
+mod machine;
+mod network;
+mod op;
+mod plan;
+mod report;
+mod rng;
+mod run;
+mod server;
+mod settle;
+mod shrink;
+mod steps;
+mod world;
+
+pub use hub::Point;
+pub use op::{Kind, Step};
+pub use report::Report;
+pub use run::{Failure, Replay, Scenario, simulate_big, simulate_one};
+pub use shrink::shrink;
+
+/// A rule that is broken on purpose, to see that the judge is awake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The store confirms locks and does not keep them.
+    StoreDropsLocks,
+    /// Reads show no locks, and commits do not care for them.
+    StoreHidesLocks,
+    /// Commits happen whatever their conditions say.
+    StoreIgnoresConditions,
+    /// Audit events are not kept.
+    StoreLosesEvents,
+    /// The agent does not write its attempt before it sends it.
+    ClientForgetsItsAttempt,
+}
+
+impl std::str::FromStr for Sabotage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "locks-dropped" => Self::StoreDropsLocks,
+            "locks-hidden" => Self::StoreHidesLocks,
+            "conditions-ignored" => Self::StoreIgnoresConditions,
+            "events-lost" => Self::StoreLosesEvents,
+            "attempts-forgotten" => Self::ClientForgetsItsAttempt,
+            other => return Err(format!("`{other}` is no rule that can be broken")),
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! One scenario from its seed to its end, and what is left of it when a promise is broken.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+
+use super::Sabotage;
+use super::op::{Step, generate};
+use super::plan::Size;
+use super::report::Report;
+use super::rng::Rng;
+use super::world::World;
+
+/// What a world is made of: its seed, and the steps that are taken (all that the seed gives, or some of them).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// Of everything.
+    pub seed: u64,
+    /// Thousands of machines instead of a few.
+    pub big: bool,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// How a scenario is to be run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Replay {
+    /// Keep a line for everything that happens.
+    pub traced: bool,
+    /// Break a rule.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A promise was broken.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Which, in a sentence.
+    pub fault: String,
+    /// After so many steps; all of them: at the settlement.
+    pub step: usize,
+    /// What led there.
+    pub scenario: Scenario,
+    /// What happened, if it was traced.
+    pub trace: Vec<String>,
+}
+
+impl Scenario {
+    /// A few tokens, and 40 to 240 steps.
+    pub fn small(seed: u64) -> Self {
+        let length = 40 + Rng::of(seed, &[0x1e]).index(200);
+        Self { seed, big: false, steps: generate(seed, length) }
+    }
+
+    /// Thousands of machines and five replicas.
+    pub fn big(seed: u64) -> Self {
+        Self { seed, big: true, steps: generate(seed, 300) }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn run(&self, how: Replay) -> Result<(Report, Vec<String>), Box<Failure>> {
+        let mut taken = 0;
+        let mut trace = Vec::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let size = if self.big { Size { tokens: 2000, servers: 5 } } else { Size::small(self.seed) };
+            let mut world = World::new(self.seed, size, how.traced);
+            world.hub.lock().sabotage = how.sabotage;
+            for step in &self.steps {
+                world.step(step);
+                if world.fault.is_some() {
+                    break;
+                }
+                taken += 1;
+            }
+            if world.fault.is_none() {
+                world.settle();
+            }
+            trace = world.trace.take().unwrap_or_default();
+            (world.report.clone(), world.fault.take())
+        }));
+        let fault = match outcome {
+            Ok((report, None)) => return Ok((report, trace)),
+            Ok((_, Some(fault))) => fault,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
+                format!("panicked: {text}")
+            }
+        };
+        Err(Box::new(Failure { fault, step: taken, scenario: self.clone(), trace }))
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", if self.big { "big" } else { "small" }, self.seed)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    /// Lines that begin with `#` say nothing.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let head = lines.next().ok_or("it is empty")?;
+        let (size, seed) =
+            head.split_once(' ').ok_or_else(|| format!("`{head}` is not `small SEED` or `big SEED`"))?;
+        let big = match size {
+            "big" => true,
+            "small" => false,
+            other => return Err(format!("`{other}`: allowed are small and big")),
+        };
+        let seed = seed.parse().map_err(|e| format!("`{seed}`: {e}"))?;
+        let steps = lines.map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { seed, big, steps })
+    }
+}
+
+/// The scenario of a seed.
+///
+/// # Errors
+/// The promise that was broken.
+pub fn simulate_one(seed: u64) -> Result<Report, Box<Failure>> {
+    Scenario::small(seed).run(Replay::default()).map(|(report, _)| report)
+}
+
+/// The big one of a seed.
+///
+/// # Errors
+/// The promise that was broken.
+pub fn simulate_big(seed: u64) -> Result<Report, Box<Failure>> {
+    Scenario::big(seed).run(Replay::default()).map(|(report, _)| report)
+}

@@ -1,0 +1,125 @@
+//! The end of every world: faults off, messages drained; then every honest machine has to be in.
+
+use boundkey_token::RecoveryMode;
+
+use super::clock::{HOUR, MINUTE};
+use super::hub::ActorId;
+use super::network::Rates;
+use super::plan::Onboard;
+use super::world::World;
+
+/// Remedies in a row that one machine may need: a lock by hand, an expiry, a budget, a clone, each once or twice.
+const REMEDIES: usize = 8;
+
+impl World {
+    pub(super) fn settle(&mut self) {
+        self.note(|| "settle".to_owned());
+        self.rates = Rates::default();
+        {
+            let mut hub = self.hub.lock();
+            hub.store_faults = 0;
+            hub.armed.clear();
+        }
+        for server in 0..self.servers.len() {
+            self.servers[server].clock.set_offset(0);
+            self.server_up(server);
+        }
+        for actor in 0..self.actors.len() {
+            self.actors[actor].clock.set_offset(0);
+            if !self.actors[actor].honest {
+                (self.actors[actor].lives, self.actors[actor].tries) = (false, 0);
+                self.process_dies(actor, 0);
+            }
+        }
+        let drained = self.time() + 10 * MINUTE;
+        self.run_until(drained);
+        for token in 0..self.tokens.len() {
+            if self.tokens[token].onboard == Onboard::Static {
+                self.tokens[token].token.spec.bound_keypair.recovery.mode = RecoveryMode::Insecure;
+                self.apply(token);
+            }
+        }
+        let applied = self.time() + MINUTE;
+        self.run_until(applied);
+        for actor in 0..self.actors.len() {
+            if self.actors[actor].honest && self.fault.is_none() {
+                self.settle_machine(actor);
+            }
+        }
+        self.report.simulated = self.time();
+        self.report.worlds = 1;
+        let failures = self.hub.lock().store_failures;
+        if failures > 0 {
+            *self.report.faults.entry("store failed or left it open").or_default() += failures;
+        }
+    }
+
+    fn settle_machine(&mut self, actor: ActorId) {
+        let token = self.actors[actor].token;
+        let mut helped = false;
+        for _ in 0..REMEDIES {
+            let refused = match self.joins_now(actor) {
+                Some(Ok(())) => {
+                    // And it stays in.
+                    if !matches!(self.joins_now(actor), Some(Ok(()))) && self.fault.is_none() {
+                        self.fail(format!("actor {actor} got in and could not renew at once"));
+                    }
+                    self.report.machines += u64::from(!helped);
+                    return;
+                }
+                Some(Err(code)) => code,
+                None => return,
+            };
+            helped = true;
+            let cause = match self.heal(token) {
+                Some(cause) => cause,
+                // Nothing is locked or used up: bound to somebody else by a thief or by the administrator.
+                None => {
+                    let name = self.tokens[token].name.clone();
+                    let taint = self.judge.taint(&name);
+                    if !(taint.theft || taint.revert || taint.reset || taint.shared) {
+                        self.fail(format!("actor {actor} needs a human: it is refused `{refused}`"));
+                        return;
+                    }
+                    if self.tokens[token].onboard == Onboard::Static {
+                        self.fail(format!(
+                            "actor {actor} is refused `{refused}` for a token that all may use"
+                        ));
+                        return;
+                    }
+                    self.verb("reset", token, Default::default());
+                    "bound to another: reset"
+                }
+            };
+            *self.report.helped.entry(cause).or_default() += 1;
+            let done = self.time() + MINUTE;
+            self.run_until(done);
+        }
+        self.fail(format!("actor {actor} is still out after {REMEDIES} remedies"));
+    }
+
+    /// A join to its end; transient failures are tried again.
+    fn joins_now(&mut self, actor: ActorId) -> Option<Result<(), String>> {
+        for _ in 0..6 {
+            self.process_dies(actor, 0);
+            self.ended.remove(&actor);
+            self.start_join(actor);
+            let patience = self.time() + HOUR;
+            while !self.ended.contains_key(&actor) && self.fault.is_none() && self.time() < patience {
+                if !self.one_event() {
+                    break;
+                }
+            }
+            if self.fault.is_some() {
+                return None;
+            }
+            match self.ended.remove(&actor) {
+                Some(Err(transient)) if transient.is_empty() => {}
+                Some(end) => return Some(end),
+                None => break,
+            }
+        }
+        self.fail(format!("actor {actor} gets no answer although nothing is wrong any more"));
+        None
+    }
+}

@@ -1,0 +1,59 @@
+//! A judge that never objects proves nothing: rules are broken on purpose, and he has to say so.
+
+use boundkey_testkit::sim::{Failure, Replay, Sabotage, Scenario, shrink};
+
+/// A thief copies the state of one of the machines ten minutes after the start and lives on with it.
+const THEFT: &str = "small 2\n600000000 steal 0 12\n200000000000 wait 0 0\n";
+/// A bad network from the start.
+const BAD_NETWORK: &str = "small 1\n2260602 network 0 3\n40000000000 wait 0 0\n";
+
+fn sabotaged(sabotage: Sabotage) -> Replay {
+    Replay { traced: false, sabotage: Some(sabotage) }
+}
+
+/// The broken rule is noticed, and nothing else is wrong there.
+fn caught(sabotage: Sabotage, scenario: &str) -> Box<Failure> {
+    let scenario: Scenario = scenario.parse().expect("a scenario");
+    if let Err(failure) = scenario.run(Replay::default()) {
+        panic!("without any sabotage: {}", failure.fault);
+    }
+    match scenario.run(sabotaged(sabotage)) {
+        Ok((report, _)) => panic!("{sabotage:?} went unnoticed\n{}", report.table()),
+        Err(failure) => failure,
+    }
+}
+
+#[test]
+fn locks_that_are_not_kept_are_noticed() {
+    let failure = caught(Sabotage::StoreDropsLocks, THEFT);
+    assert!(failure.fault.contains("nothing locked"), "{}", failure.fault);
+}
+
+#[test]
+fn locks_that_are_not_read_are_noticed() {
+    caught(Sabotage::StoreHidesLocks, THEFT);
+}
+
+#[test]
+fn commits_without_conditions_are_noticed() {
+    let failure = caught(Sabotage::StoreIgnoresConditions, BAD_NETWORK);
+    assert!(failure.fault.contains("not one step"), "{}", failure.fault);
+}
+
+#[test]
+fn a_missing_audit_event_is_noticed() {
+    let failure = caught(Sabotage::StoreLosesEvents, "small 2\n");
+    assert!(failure.fault.contains("audit event"), "{}", failure.fault);
+}
+
+#[test]
+fn an_agent_that_forgets_its_attempt_is_noticed_and_the_scenario_shrinks_to_a_few_steps() {
+    let how = sabotaged(Sabotage::ClientForgetsItsAttempt);
+    let failure = Scenario::small(1).run(how).expect_err("a lost answer condemns such an agent");
+    assert_eq!(failure.scenario.steps.len(), 113);
+    let short = shrink(&failure, how, 200);
+    assert!(short.scenario.steps.len() <= 4, "{}", short.scenario);
+    let again = short.scenario.run(how).expect_err("it fails again from its steps alone");
+    assert_eq!(again.fault, short.fault);
+    assert!(short.scenario.run(Replay::default()).is_ok(), "nothing but the broken rule is the cause");
+}
