@@ -15,7 +15,7 @@ use super::network::Rates;
 use super::op::{Kind, Step};
 use super::plan::Onboard;
 use super::rng::SimEntropy;
-use super::world::{Backup, World};
+use super::world::{Backup, Event, World};
 
 /// How far clocks are stepped; 0 sets them right.
 const CLOCK_STEPS: [Micros; 10] = [0, 0, HOUR, DAY, 10 * DAY, 60 * DAY, 3650 * DAY, -HOUR, -DAY, -3650 * DAY];
@@ -77,6 +77,11 @@ impl World {
             Kind::StepServers => {
                 let offset = CLOCK_STEPS[pick(b, CLOCK_STEPS.len()).unwrap_or(0)];
                 self.servers.iter().for_each(|server| server.clock.set_offset(offset));
+                // Certificates that are of no use by the local clock are asked for again every few minutes: days of
+                // that would fill a world.
+                if offset.abs() >= DAY {
+                    self.schedule(seconds(b, 7200), Event::ClockRight(None));
+                }
             }
             Kind::SkewReplica => {
                 if let Some(server) = pick(a, self.servers.len()) {
@@ -88,6 +93,9 @@ impl World {
             Kind::StepMachine => {
                 let offset = CLOCK_STEPS[pick(b, CLOCK_STEPS.len()).unwrap_or(0)];
                 self.actors[machine].clock.set_offset(offset);
+                if offset.abs() >= DAY {
+                    self.schedule(seconds(b, 7200), Event::ClockRight(Some(machine)));
+                }
             }
             Kind::Backup => self.backup(),
             Kind::Restore => self.restore(b),

