@@ -17,14 +17,18 @@ mod agent;
 mod clock;
 mod cluster;
 mod dice;
+mod disk;
 pub mod herd;
 mod meter;
 mod process;
+mod proxy;
 pub mod sim;
 
 pub use agent::Agent;
 pub use clock::SteppedClock;
 pub use cluster::{Administrator, Cluster};
 pub use dice::Dice;
+pub use disk::SmallDisk;
 pub use meter::processor_time;
 pub use process::{Ran, Running, binary, find, run, wait_for};
+pub use proxy::{Direction, Proxy};

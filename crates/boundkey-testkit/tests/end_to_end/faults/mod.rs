@@ -1,5 +1,7 @@
 //! Processes killed, connections cut, clocks stepped, disks full, servers restored: what an honest machine survives.
 
 mod clocks;
+mod cuts;
+mod disks;
 mod judge;
 mod kills;
