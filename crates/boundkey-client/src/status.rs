@@ -23,6 +23,9 @@ pub struct Notes {
     /// What the last join asked for: another configuration is a reason to join at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
+    /// Why the identity directory could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_error: Option<String>,
     /// How each output was written last.
     pub outputs: Vec<OutputNote>,
 }
@@ -109,6 +112,9 @@ pub struct Status {
     /// When that was.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub last_error_at: Option<OffsetDateTime>,
+    /// Why the identity directory could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_error: Option<String>,
     /// How each output was written last.
     pub outputs: Vec<OutputNote>,
 }
@@ -141,6 +147,7 @@ impl Status {
             next_renewal_at: next,
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
+            identity_error: notes.identity_error,
             outputs: notes.outputs,
         };
         status.find_problems(now);
@@ -159,6 +166,7 @@ impl Status {
             Some(_) => {}
         }
         problems.extend(self.last_error.iter().map(|error| format!("the last try failed: {error}")));
+        problems.extend(self.identity_error.iter().map(|error| format!("the identity directory: {error}")));
         for output in &self.outputs {
             let path = output.path.display();
             problems.extend(output.error.iter().map(|error| format!("output {path}: {error}")));
@@ -228,9 +236,15 @@ mod tests {
             reload_error: Some("no such unit".to_owned()),
             ..OutputNote::default()
         };
+        let identity_error = Some("full".to_owned());
         assert_eq!(
-            problems(&joined(), Notes { outputs: vec![note], ..Notes::default() }, None, early),
-            ["output /out: full", "reload after /out: no such unit"]
+            problems(
+                &joined(),
+                Notes { outputs: vec![note], identity_error, ..Notes::default() },
+                None,
+                early
+            ),
+            ["the identity directory: full", "output /out: full", "reload after /out: no such unit"]
         );
     }
 
@@ -241,6 +255,7 @@ mod tests {
         let notes = Notes {
             next_try_at: Some(datetime!(2026-01-01 12:00 UTC)),
             asked: Some("hash".to_owned()),
+            identity_error: Some("full".to_owned()),
             outputs: vec![OutputNote {
                 kind: "tls".to_owned(),
                 path: "/out".into(),

@@ -61,12 +61,13 @@ fn load(options: &Options) -> anyhow::Result<AgentConfig> {
 async fn once(agent: &mut Agent, timeout: Duration) -> anyhow::Result<()> {
     agent.join_within(timeout).await?.log();
     // Whoever waits for the exit status wants the files; a failed reload command is in the log.
-    let failed: Vec<String> = agent
-        .notes()
+    let notes = agent.notes();
+    let identity = notes.identity_error.iter().map(|error| format!("the identity directory: {error}"));
+    let outputs = notes
         .outputs
         .iter()
-        .filter_map(|output| Some(format!("output {}: {}", output.path.display(), output.error.as_ref()?)))
-        .collect();
+        .filter_map(|output| Some(format!("output {}: {}", output.path.display(), output.error.as_ref()?)));
+    let failed: Vec<String> = identity.chain(outputs).collect();
     if !failed.is_empty() {
         bail!("joined, but {}", failed.join("; "));
     }

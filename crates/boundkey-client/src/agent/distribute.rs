@@ -67,9 +67,12 @@ impl Agent {
             OutputKind::OpensshHost { host_key } => host_key.as_deref(),
             _ => None,
         });
-        if let Err(error) = write_identity(&self.config.data_dir, &material, host_key) {
-            tracing::error!(error = %report(&error), "the identity directory cannot be written");
-        }
+        self.notes.identity_error =
+            write_identity(&self.config.data_dir, &material, host_key).err().map(|error| {
+                let error = report(&error);
+                tracing::error!(error, "the identity directory cannot be written");
+                error
+            });
         let mut notes = Vec::with_capacity(self.config.outputs.len());
         for output in &self.config.outputs {
             notes.push(self.write_and_reload(output, &material).await);

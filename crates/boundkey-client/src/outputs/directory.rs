@@ -176,6 +176,13 @@ impl Place {
 
     fn write_new(&self, files: &[OutFile], owner: Owner, mode: u32) -> Result<(), OutputError> {
         self.remove_fresh()?;
+        self.fill_new(files, owner, mode).inspect_err(|_| {
+            // What is half written is of no use, and on a full disk in the way; the next try clears it otherwise.
+            let _ = self.remove_fresh();
+        })
+    }
+
+    fn fill_new(&self, files: &[OutFile], owner: Owner, mode: u32) -> Result<(), OutputError> {
         rustix::fs::mkdirat(&self.parent, &self.fresh, Mode::RWXU)
             .map_err(|e| self.error("write beside", e))?;
         let dir = open_dir(&self.parent, &self.fresh).map_err(|e| self.error("write beside", e))?;
