@@ -157,7 +157,8 @@ impl AgentState {
     /// Stores a result without certificates; the attempt is over, go on at once with a new one.
     ///
     /// The last authenticated pair is kept in `authenticated` until the next authenticated result, however
-    /// many provisional ones come between. On error nothing has changed.
+    /// many provisional ones come between. A key that was offered and is not the one named is kept among the
+    /// superseded ones: nothing vouches for the name, so it may be bound all the same. On error nothing has changed.
     ///
     /// # Errors
     /// As [`AgentState::accept_result`].
@@ -171,7 +172,11 @@ impl AgentState {
         };
         let named = kept.as_ref().filter(|pair| pair.key.public_key().thumbprint() == result.bound_key);
         let named = named.map(|pair| pair.key.duplicate());
-        let other = self.take_named(result.bound_key, pending.new_key, [provisional, None]);
+        let mut offered = pending.new_key;
+        if let Some(key) = offered.take_if(|key| key.public_key().thumbprint() != result.bound_key) {
+            self.supersede(Superseded { key, join_state: None });
+        }
+        let other = self.take_named(result.bound_key, offered, [provisional, None]);
         self.bound_key = named.or(other);
         // It has a place of its own.
         if let Some(kept) = &kept {

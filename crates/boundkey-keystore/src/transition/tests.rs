@@ -156,6 +156,16 @@ fn an_offered_key_that_was_not_taken_is_dropped() {
 }
 
 #[test]
+fn an_offered_key_outlives_a_result_that_nothing_vouches_for() {
+    let mut state = registered();
+    state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
+    // The server may have bound the new key; whoever cut the certificates off may have changed the name as well.
+    state.accept_provisional(provisional(2, 1, "two")).unwrap();
+    assert!(state.holds(thumbprint(2)), "it may be the bound one");
+    assert_eq!(state.bound_key.as_ref().map(|key| key.public_key().thumbprint()), Some(thumbprint(1)));
+}
+
+#[test]
 fn a_key_of_the_past_is_never_offered_as_new() {
     let mut state = registered();
     state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
