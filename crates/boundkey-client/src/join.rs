@@ -149,7 +149,7 @@ impl<T: Transport> Joiner<'_, T> {
             _ => state.token = Some(token.to_owned()),
         }
         if let Credential::StaticKey(source) = &self.plan.credential {
-            store::adopt_static_key(state, source.read()?);
+            state.use_static_key(HeldKey::new(source.read()?));
         }
         Ok(())
     }

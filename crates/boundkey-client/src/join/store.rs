@@ -1,10 +1,6 @@
 //! What a result does to the state.
 
-use boundkey_keys::PrivateKey;
-use boundkey_keystore::{
-    AcceptedIdentity, AcceptedResult, AgentState, HeldKey, MAX_SUPERSEDED, ProvisionalResult, Superseded,
-    TransitionError,
-};
+use boundkey_keystore::{AcceptedIdentity, AcceptedResult, AgentState, ProvisionalResult, TransitionError};
 use boundkey_proto::{CaBundle, Identity, JoinResult, Problem, SignedBundle};
 use time::OffsetDateTime;
 
@@ -13,22 +9,6 @@ use super::check::Certified;
 /// The bundle as stored: it was verified before.
 pub(crate) fn read_bundle(text: &str) -> Option<CaBundle> {
     serde_json::from_str::<SignedBundle>(text).ok()?.peek().ok()
-}
-
-/// A static key is the bound key; the pair that it replaces is kept, and one that was kept for it comes back.
-pub(super) fn adopt_static_key(state: &mut AgentState, key: PrivateKey) {
-    let same = |held: &HeldKey| held.public_key() == key.public_key();
-    if state.bound_key.as_ref().is_some_and(same) {
-        return;
-    }
-    let kept = state.superseded.iter().position(|pair| same(&pair.key)).map(|at| state.superseded.remove(at));
-    if let Some(replaced) = state.bound_key.take() {
-        let join_state = state.join_state.take();
-        state.superseded.insert(0, Superseded { key: replaced, join_state });
-        state.superseded.truncate(MAX_SUPERSEDED);
-    }
-    state.join_state = kept.and_then(|pair| pair.join_state);
-    state.bound_key = Some(HeldKey::new(key));
 }
 
 /// Back to the last pair that certificates vouched for, if the refusal shows that the server cannot read what came after
