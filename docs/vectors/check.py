@@ -464,6 +464,155 @@ def check_answer(case, _given):
     return {"answer": "admitted", "result_digest": b64u(digest)}
 
 
+# Results
+
+
+def check_result(case, given):
+    """The checks of the chapter "Result", in its order; the word of the first that fails."""
+    result, asked = json.loads(case["body"]), given["request"]
+    if result["attempt"] != asked["attempt"]:
+        return "other_attempt"
+    if result["bound_key"] not in (asked["bound_key"], asked["new_key"]):
+        return "foreign_key"
+    payload = bundle_payload(result["ca_bundle"], given["trusted"])
+    if payload is None or bundle_word(payload) != "accepted":
+        return "bundle"
+    bundle = json.loads(payload)
+    if bundle["cluster"] != given["cluster"]:
+        return "other_cluster"
+    if "certificates" not in result:
+        return "provisional"
+    return check_certificates(result, asked, bundle)
+
+
+def bundle_payload(signed, trusted):
+    for compact in signed:
+        for key in trusted:
+            try:
+                return verify_jws(compact, "boundkey-ca-bundle+jwt", Key(key))
+            except Bad:
+                continue
+    return None
+
+
+def check_certificates(result, asked, bundle):
+    (kind, identity), = result["identity"].items()
+    x509_cas, ssh_cas, path = {
+        "host": (bundle["host"], bundle["ssh_host"], "host/"),
+        "bot_instance": (bundle["bot"], bundle["ssh_user"], "bot/[^/]+/"),
+    }[kind]
+    now = datetime.fromisoformat(result["server_time"].replace("Z", "+00:00")).timestamp()
+    try:
+        chain = [Leaf(base64.b64decode(text, validate=True)) for text in result["certificates"]["x509_chain"]]
+        need(chain, "empty")
+        leaf = chain[0]
+        need(any(leaf.issued_by(Leaf(base64.b64decode(ca))) for ca in x509_cas), "no CA of the bundle")
+        need(leaf.start <= now <= leaf.end, "dates")
+        need(CLIENT_AUTH in leaf.extensions.get(EXTENDED_KEY_USAGE, b""), "usage")
+    except (Bad, ValueError, IndexError):
+        return "chain"
+    if ssh_string(b"ssh-ed25519") + ssh_string(leaf.key) != base64.b64decode(asked["tls_key"].split(" ")[1]):
+        return "other_key"
+    key = Key(result["bound_key"]).raw_thumbprint
+    attempt = unb64u(result["attempt"], 16)
+    digest = hashlib.sha256(b"boundkey result v1\0" + frame(result["join_state"]) + key + attempt).digest()
+    if leaf.extensions.get(RESULT_DIGEST) != b"\x04\x20" + digest:
+        return "digest"
+    names = der_list(der_list(leaf.extensions[SUBJECT_ALT_NAME])[0][1])
+    uris = [content.decode() for tag, content, _ in names if tag == 0x86]
+    expected = f"spiffe://{re.escape(bundle['cluster'])}/{path}{re.escape(identity)}"
+    if len(uris) != 1 or not re.fullmatch(expected, uris[0]):
+        return "other_identity"
+    if "ssh" in result["certificates"]:
+        return ssh_word(result["certificates"]["ssh"], asked["ssh_key"], ssh_cas, 2 if kind == "host" else 1)
+    return "accepted"
+
+
+# (The package does not read object identifiers with numbers as large as ours.)
+EXTENDED_KEY_USAGE, SUBJECT_ALT_NAME = bytes.fromhex("551d25"), bytes.fromhex("551d11")
+CLIENT_AUTH = bytes.fromhex("06082b06010505070302")
+RESULT_DIGEST = bytes.fromhex("69e3f1d5c9fca4858f1801")
+
+
+def der_list(data):
+    """(tag, content, the whole of it) of each value in a row."""
+    found = []
+    while data:
+        need(len(data) >= 2, "DER")
+        length, start = data[1], 2
+        if length >= 0x80:
+            start += length - 0x80
+            length = int.from_bytes(data[2:start], "big")
+        need(len(data) >= start + length, "DER")
+        found.append((data[0], data[start:start + length], data[:start + length]))
+        data = data[start + length:]
+    return found
+
+
+class Leaf:
+    """As much of an X.509 certificate with an Ed25519 key as the vectors need; a real client has a library."""
+
+    def __init__(self, certificate):
+        (_, whole, _), = der_list(certificate)
+        (_, tbs, self.signed), _algorithm, (_, signature, _) = der_list(whole)
+        self.signature = signature[1:]
+        _version, _serial, _algorithm, issuer, dates, subject, key, extensions = der_list(tbs)
+        self.issuer, self.subject, self.key = issuer[2], subject[2], key[2][-32:]
+        utc = "%y%m%d%H%M%S%z"
+        self.start, self.end = (
+            datetime.strptime(date.decode().replace("Z", "+0000"), utc).timestamp() for _, date, _ in der_list(dates[1]))
+        self.extensions = {}
+        for _, extension, _ in der_list(der_list(extensions[1])[0][1]):
+            members = der_list(extension)
+            self.extensions[members[0][1]] = members[-1][1]
+
+    def issued_by(self, ca):
+        try:
+            ed25519.Ed25519PublicKey.from_public_bytes(ca.key).verify(self.signature, self.signed)
+        except InvalidSignature:
+            return False
+        return self.issuer == ca.subject
+
+
+def ssh_word(line, key, cas, kind):
+    def take(rest):
+        length = int.from_bytes(rest[:4], "big")
+        need(len(rest) >= 4 + length)
+        return rest[4:4 + length], rest[4 + length:]
+
+    try:
+        name, encoded = line.split(" ")[:2]
+        need(name == "ssh-ed25519-cert-v01@openssh.com")
+        whole = base64.b64decode(encoded, validate=True)
+        inner, rest = take(whole)
+        need(inner == name.encode())
+        _nonce, rest = take(rest)
+        raw, rest = take(rest)
+        found, rest = int.from_bytes(rest[8:12], "big"), rest[12:]
+        _key_id, rest = take(rest)
+        principals, rest = take(rest)
+        rest = rest[16:]
+        for _ in range(3):
+            _options, rest = take(rest)
+        ca, rest = take(rest)
+        signature, end = take(rest)
+        need(not end)
+    except (Bad, ValueError):
+        return "ssh"
+    if ssh_string(b"ssh-ed25519") + ssh_string(raw) != base64.b64decode(key.split(" ")[1]):
+        return "other_key"
+    try:
+        need(found == kind and principals)
+        signer = next((line for line in cas if base64.b64decode(line.split(" ")[1]) == ca), None)
+        need(signer is not None, "CA")
+        algorithm, signature = take(signature)
+        need(algorithm == b"ssh-ed25519")
+        Key(signer).verify(take(signature)[0], whole[:len(whole) - len(rest)])
+    except Bad:
+        return "ssh"
+    return "accepted"
+
+
 FILES = {
     "answers.json": check_answer,
     "bundles.json": check_bundle,
@@ -471,6 +620,7 @@ FILES = {
     "ids.json": check_ids,
     "proofs.json": check_messages,
     "requests.json": check_request,
+    "results.json": check_result,
     "secrets.json": check_secret,
     "states.json": check_state,
 }

@@ -66,6 +66,23 @@ pub enum ResultError {
     Ssh(String),
 }
 
+impl ResultError {
+    /// Which check refused the result: stable, for logs and the public vectors (`docs/vectors/results.json`).
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fault(ResultFault::OtherAttempt) => "other_attempt",
+            Self::Fault(ResultFault::ForeignKey { .. }) => "foreign_key",
+            Self::Fault(ResultFault::Chain) | Self::Chain { .. } => "chain",
+            Self::Bundle(_) => "bundle",
+            Self::OtherCluster { .. } => "other_cluster",
+            Self::Digest => "digest",
+            Self::OtherKey { .. } => "other_key",
+            Self::OtherIdentity { .. } => "other_identity",
+            Self::Ssh(_) => "ssh",
+        }
+    }
+}
+
 /// A result that may be stored.
 pub(super) struct Checked {
     /// None: provisional.

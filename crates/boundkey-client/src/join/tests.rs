@@ -1,5 +1,6 @@
 mod crashes;
 mod forged;
+mod results;
 mod world;
 
 use std::time::Duration;

@@ -10,3 +10,4 @@ mod race;
 mod refusals;
 mod schema;
 mod serve;
+mod vectors;
