@@ -9,6 +9,7 @@ mod chapter;
 mod completes;
 mod foreign;
 mod ids;
+mod limits;
 mod proofs;
 mod properties;
 mod requests;
