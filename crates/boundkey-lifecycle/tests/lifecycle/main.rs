@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod absurd;
+mod each_rule;
 mod edges;
 mod enumeration;
 mod properties;
