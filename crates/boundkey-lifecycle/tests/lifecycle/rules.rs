@@ -154,6 +154,7 @@ const ROWS: &[Row] = &[
     ("5", "the grant heals a reverted snapshot", || { after(overtaken(), |s, m| { grant(s); *m = m.clone().live(s); }) }, "admit recover"),
     ("5", "the grant ends a fork", || { after(forked(), |s, m| { grant(s); *m = m.clone().live(s); }) }, "admit recover"),
     ("5", "the grant is for the bound key alone", || { after(ordinary(), |s, m| { grant(s); *m = Message::new(9, 900).live(s); }) }, "deny wrong_key (unproven)"),
+    ("5", "the grant is not for a key that was rotated away, with its state", || { after(rotated_away(), |s, m| { grant(s); *m = m.clone().live(s); }) }, "lock"),
     ("5", "the grant has ended", || { after(ordinary(), |s, m| { grant(s); s.later(Duration::from_secs(3600)); m.state = StateEvidence::None; *m = m.clone().live(s); }) }, "deny join_state_required"),
     ("5", "with the current state it is an ordinary join", || after(ordinary(), |s, _| grant(s)), "admit renew"),
     // 6
@@ -234,12 +235,18 @@ fn grant(server: &mut Server) {
     server.verb(Verb::Resync { ttl: Duration::from_secs(3600), keep_key: true });
 }
 
-fn rotated_then_insecure() -> (Server, Message) {
+/// The state and key of before a rotation, with another attempt.
+fn rotated_away() -> (Server, Message) {
     let (mut server, client) = bound(Standard, 1, 2);
     admitted(server.handle(&next_message(&client).with_new(5)));
-    server.mode(Insecure);
-    let old = Message { attempt: 99, ..next_message(&client) };
-    (server.clone(), old.live(&server))
+    (server, Message { attempt: 99, ..next_message(&client) })
+}
+
+fn rotated_then_insecure() -> (Server, Message) {
+    after(rotated_away(), |s, m| {
+        s.mode(Insecure);
+        *m = m.clone().live(s);
+    })
 }
 
 /// Two clients shared a token; one was adopted; the other's message.

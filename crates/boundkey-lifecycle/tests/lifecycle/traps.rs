@@ -355,6 +355,9 @@ fn leaving_insecure_with_a_late_duplicate_locks_nobody() {
     other.complete(&mut server, &mut sent);
     other.complete(&mut server, &mut sent);
     client.complete(&mut server, &mut sent);
+    // One that never arrived while the token was shared.
+    other.begin();
+    sent.push(other.message(None));
     server.mode(Standard);
     for late in &sent {
         assert!(!matches!(server.handle(late), Verdict::Admit(_)));
