@@ -5,3 +5,4 @@ mod cuts;
 mod disks;
 mod judge;
 mod kills;
+mod restores;
