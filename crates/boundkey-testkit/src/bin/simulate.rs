@@ -4,12 +4,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use boundkey_testkit::sim::{Failure, Replay, Report, Sabotage, Scenario, shrink};
+use boundkey_testkit::sim::{Ceremony, Failure, Replay, Report, Sabotage, Scenario, cut_everywhere, shrink};
 
 const HELP: &str = "\
 Simulates clusters and their machines until time is up; the first broken promise ends it with status 1.
 
-Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SEED] [--trace] [--sabotage RULE]
+Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SEED] [--trace] [--cuts] [--sabotage RULE]
 
   --seconds N        How long (default 60); 0 with --worlds
   --worlds N         So many small worlds instead, whatever the time
@@ -17,6 +17,7 @@ Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SE
   --json             The sums as JSON
   --replay WHAT      One scenario: a file with its steps, or a seed
   --trace            With --replay: a line for everything that happens
+  --cuts             Instead: every crash point of every ceremony, alone and with every later one
   --sabotage RULE    Break a rule on purpose, to see that the judge objects: locks-dropped, locks-hidden,
                      conditions-ignored, events-lost, attempts-forgotten
 ";
@@ -31,6 +32,7 @@ struct Options {
     json: bool,
     replay: Option<String>,
     trace: bool,
+    cuts: bool,
     sabotage: Option<Sabotage>,
 }
 
@@ -42,6 +44,7 @@ fn options() -> Result<Options, String> {
         json: false,
         replay: None,
         trace: false,
+        cuts: false,
         sabotage: None,
     };
     let mut seed = None;
@@ -56,6 +59,7 @@ fn options() -> Result<Options, String> {
             "--json" => options.json = true,
             "--replay" => options.replay = Some(value()?),
             "--trace" => options.trace = true,
+            "--cuts" => options.cuts = true,
             "--sabotage" => options.sabotage = Some(value()?.parse()?),
             other => return Err(format!("`{other}` is not an option\n\n{HELP}")),
         }
@@ -80,10 +84,32 @@ fn main() -> ExitCode {
     };
     // A panic of the simulated code is a broken promise: it is caught, and told with its scenario.
     std::panic::set_hook(Box::new(|_| {}));
+    if options.cuts {
+        return cuts();
+    }
     match &options.replay {
         Some(what) => replay(what, Replay { traced: options.trace, sabotage: options.sabotage }),
         None => simulate(&options),
     }
+}
+
+fn cuts() -> ExitCode {
+    let (mut once, mut twice) = (0, 0);
+    for ceremony in Ceremony::ALL {
+        match cut_everywhere(ceremony, true) {
+            Ok(report) => {
+                let name = format!("{ceremony:?}");
+                println!("{name:<20} {:>4} cuts alone, {:>6} pairs", report.once, report.twice);
+                (once, twice) = (once + report.once, twice + report.twice);
+            }
+            Err(fault) => {
+                println!("{fault}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{:<20} {once:>4} cuts alone, {twice:>6} pairs: the machine got in by itself each time", "");
+    ExitCode::SUCCESS
 }
 
 fn replay(what: &str, how: Replay) -> ExitCode {

@@ -33,6 +33,7 @@ mod shrink;
 mod steps;
 mod world;
 
+pub use cuts::{Ceremony, CutReport, cut_everywhere};
 pub use hub::Point;
 pub use op::{Kind, Step};
 pub use report::Report;

@@ -108,6 +108,26 @@ fn token(rng: &mut Rng, index: usize) -> TokenPlan {
 }
 
 impl TokenPlan {
+    /// One host's token.
+    pub(super) fn plain(onboard: Onboard, mode: RecoveryMode, limit: u32) -> Self {
+        let mut rng = Rng::new(1);
+        let key = (onboard != Onboard::Secret).then(|| PrivateKey::ed25519_from_seed(&[3; 32]));
+        let onboarding = Onboarding {
+            initial_public_key: key.as_ref().map(|key| key.public_key().clone()),
+            registration_secret: key.is_none().then(|| SpecSecret(Secret::new(secret(&mut rng)))),
+            must_register_before: None,
+        };
+        let spec = TokenSpec {
+            roles: RoleSet::new([Role::Node]),
+            join_method: JoinMethod::BoundKeypair,
+            bot_name: None,
+            bound_keypair: BoundKeypairSpec { onboarding, recovery: Recovery { limit, mode }, rotate_after: None },
+            certificates: CertificateNames::default(),
+        };
+        let token = Token { name: name("t0"), labels: Default::default(), expires: None, revision: None, spec };
+        Self { name: "t0".to_owned(), token, onboard, machines: 1, key }
+    }
+
     pub(super) fn spec_secret(&self) -> Option<String> {
         let secret = self.token.spec.bound_keypair.onboarding.registration_secret.as_ref()?;
         Some(secret.0.expose().to_owned())

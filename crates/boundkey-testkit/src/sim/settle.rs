@@ -99,7 +99,7 @@ impl World {
     }
 
     /// A join to its end; transient failures are tried again.
-    fn joins_now(&mut self, actor: ActorId) -> Option<Result<(), String>> {
+    pub(super) fn joins_now(&mut self, actor: ActorId) -> Option<Result<(), String>> {
         for _ in 0..6 {
             self.process_dies(actor, 0);
             self.ended.remove(&actor);

@@ -117,6 +117,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, size: Size, traced: bool) -> Self {
+        Self::with_tokens(seed, tokens(seed, size), size.servers, traced)
+    }
+
+    pub(super) fn with_tokens(seed: u64, tokens: Vec<TokenPlan>, servers: usize, traced: bool) -> Self {
         let now = Arc::new(AtomicI64::new(0));
         let policy = config(seed).policy;
         let mut world = Self {
@@ -125,7 +129,7 @@ impl World {
             store: new_store(),
             channel: channel(),
             servers: Vec::new(),
-            tokens: tokens(seed, size),
+            tokens,
             actors: Vec::new(),
             tasks: BTreeMap::new(),
             next_task: 1,
@@ -143,7 +147,7 @@ impl World {
             polls: 0,
             now,
         };
-        for index in 0..size.servers.max(1) {
+        for index in 0..servers.max(1) {
             let clock = Arc::new(SimClock::new(Arc::clone(&world.now)));
             let mut server = Server::new(seed, index, clock);
             server.start(&world.store, &world.hub);
@@ -234,6 +238,12 @@ impl World {
                 drop(task);
                 self.server_dies(server, 1_000_000);
             }
+            return;
+        }
+        if let Of::Join(actor) = task.of
+            && self.actors[actor].task != Some(id)
+        {
+            // It died as it sent.
             return;
         }
         match polled {
