@@ -27,6 +27,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if filters.is_empty() {
         // The same tests again, optimized, and so much further.
         succeeded &= counted(crate::model::command(crate::model::STATES), &mut tally)?;
+        crate::simulate::run(&["--cuts".to_owned()])?;
+        crate::simulate::run(&["--seconds".to_owned(), "20".to_owned()])?;
     }
     for reason in &tally.skipped {
         println!("{reason}");

@@ -185,6 +185,7 @@ impl<T: Transport> Joiner<'_, T> {
         state: &AgentState,
     ) -> Result<(Option<PrivateKey>, Option<boundkey_keys::PublicKey>), JoinError> {
         let key = match &self.plan.ssh {
+            SshWish::None => return Ok((None, None)),
             SshWish::HostKeyFile(path) => return Ok((None, Some(plan::read_host_key(path)?))),
             // A host keeps its key for life, as sshd's own.
             SshWish::Host => {

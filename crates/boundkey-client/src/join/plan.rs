@@ -43,6 +43,8 @@ pub enum SshWish {
     HostKeyFile(PathBuf),
     /// A bot's key, made for each join.
     User,
+    /// No OpenSSH certificate at all.
+    None,
 }
 
 impl JoinPlan {

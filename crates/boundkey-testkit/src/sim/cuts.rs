@@ -130,7 +130,8 @@ impl Ceremony {
             std::mem::take(&mut hub.cuts.reached)
         };
         let after = world.judge.view(&name).map(|view| view.enrolment.clone()).unwrap_or_default();
-        let (joins, recoveries) = (after.sequence - before.sequence, after.recovery_count - before.recovery_count);
+        let (joins, recoveries) =
+            (after.sequence - before.sequence, after.recovery_count - before.recovery_count);
         // One for each attempt: the one that was cut, and at most one more if its result was stored just then.
         if !(1..=1 + at.len() as u64).contains(&joins) {
             return Err(format!("{joins} joins with {} cuts", at.len()));

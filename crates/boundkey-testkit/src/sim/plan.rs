@@ -121,10 +121,15 @@ impl TokenPlan {
             roles: RoleSet::new([Role::Node]),
             join_method: JoinMethod::BoundKeypair,
             bot_name: None,
-            bound_keypair: BoundKeypairSpec { onboarding, recovery: Recovery { limit, mode }, rotate_after: None },
+            bound_keypair: BoundKeypairSpec {
+                onboarding,
+                recovery: Recovery { limit, mode },
+                rotate_after: None,
+            },
             certificates: CertificateNames::default(),
         };
-        let token = Token { name: name("t0"), labels: Default::default(), expires: None, revision: None, spec };
+        let token =
+            Token { name: name("t0"), labels: Default::default(), expires: None, revision: None, spec };
         Self { name: "t0".to_owned(), token, onboard, machines: 1, key }
     }
 
@@ -156,7 +161,12 @@ impl TokenPlan {
             // Mostly a day or a week, or a world of weeks would be a million renewals.
             ttl: [Some(24), Some(24), Some(24), Some(168), None][rng.index(5)]
                 .map(|h| Duration::from_secs(h * 3600)),
-            ssh: if roles.is_bot() { SshWish::User } else { SshWish::Host },
+            // An OpenSSH certificate costs as much as the rest of an answer: one machine in five asks for one.
+            ssh: match (rng.chance(200), roles.is_bot()) {
+                (false, _) => SshWish::None,
+                (true, true) => SshWish::User,
+                (true, false) => SshWish::Host,
+            },
             roles,
             // Making a P-256 key costs as much as all else: most machines certify theirs again.
             reuse_tls_key: !rng.chance(100),

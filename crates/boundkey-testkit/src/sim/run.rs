@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use super::Sabotage;
+use super::clock::HOUR;
 use super::op::{Step, generate};
 use super::plan::Size;
 use super::report::Report;
@@ -51,9 +52,11 @@ impl Scenario {
         Self { seed, big: false, steps: generate(seed, length) }
     }
 
-    /// Thousands of machines and five replicas.
+    /// Thousands of machines and five replicas, for a day or two.
     pub fn big(seed: u64) -> Self {
-        Self { seed, big: true, steps: generate(seed, 300) }
+        let mut steps = generate(seed, 150);
+        steps.iter_mut().for_each(|step| step.after = step.after.min(HOUR));
+        Self { seed, big: true, steps }
     }
 
     /// Runs it.

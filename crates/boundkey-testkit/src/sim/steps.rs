@@ -59,7 +59,7 @@ impl World {
                 }
             }
             Kind::Outage => {
-                (0..self.servers.len()).for_each(|server| self.server_dies(server, seconds(b, 40_000)))
+                (0..self.servers.len()).for_each(|server| self.server_dies(server, seconds(b, 4_000)))
             }
             Kind::Network => {
                 self.rates = Rates::PRESETS[pick(b, Rates::PRESETS.len()).unwrap_or(0)];
@@ -80,7 +80,7 @@ impl World {
                 // Certificates that are of no use by the local clock are asked for again every few minutes: days of
                 // that would fill a world.
                 if offset.abs() >= DAY {
-                    self.schedule(seconds(b, 7200), Event::ClockRight(None));
+                    self.schedule(seconds(b, 1200), Event::ClockRight(None));
                 }
             }
             Kind::SkewReplica => {
@@ -94,7 +94,7 @@ impl World {
                 let offset = CLOCK_STEPS[pick(b, CLOCK_STEPS.len()).unwrap_or(0)];
                 self.actors[machine].clock.set_offset(offset);
                 if offset.abs() >= DAY {
-                    self.schedule(seconds(b, 7200), Event::ClockRight(Some(machine)));
+                    self.schedule(seconds(b, 1200), Event::ClockRight(Some(machine)));
                 }
             }
             Kind::Backup => self.backup(),
