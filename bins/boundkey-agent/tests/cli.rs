@@ -103,6 +103,14 @@ fn a_static_key_is_printed_or_written_with_mode_0600() {
     assert_eq!(status, 0);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(run(&create).1, first, "an existing key is kept");
+    let public = first.lines().next().unwrap();
+    assert!(
+        first.contains(&format!(
+            "      initial_public_key: \"{public}\"\n    recovery:\n      mode: insecure\n"
+        )),
+        "{first}"
+    );
+    assert!(first.contains(&format!("      static_key_path: \"{}\"\n", file.display())), "{first}");
     std::fs::write(&file, "something else").unwrap();
     let (status, _, err) = run(&create);
     assert_eq!(status, 1);

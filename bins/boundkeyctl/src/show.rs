@@ -53,6 +53,7 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
             output::dash(token.hostname.as_deref().or(token.bot_name.as_deref())),
             output::time(token.last_joined_at),
             output::time(token.certificates_expire_at),
+            output::dash(Some(&token.runs_out.join(", "))),
         ]
     });
     let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
@@ -60,8 +61,17 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
     if !counts.is_empty() {
         summary.push_str(&format!(": {}", counts.join(", ")));
     }
-    let header =
-        ["NAME", "STATE", "ROLES", "MODE", "RECOVERIES LEFT", "MACHINE", "LAST JOINED", "CERTIFICATES UNTIL"];
+    let header = [
+        "NAME",
+        "STATE",
+        "ROLES",
+        "MODE",
+        "RECOVERIES LEFT",
+        "MACHINE",
+        "LAST JOINED",
+        "CERTIFICATES UNTIL",
+        "RUNS OUT",
+    ];
     output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
 }
 

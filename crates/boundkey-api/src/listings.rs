@@ -50,6 +50,9 @@ pub struct TokenSummary {
     /// `metadata.expires` of the token.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub expires: Option<OffsetDateTime>,
+    /// What runs out soon, or has: a few words each.
+    #[serde(default)]
+    pub runs_out: Vec<String>,
     /// `metadata.labels` of the token.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

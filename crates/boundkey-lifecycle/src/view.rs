@@ -2,6 +2,8 @@
 //!
 //! Both ask the same questions as `decide()`, through the same functions, and change nothing.
 
+mod running_out;
+
 use std::time::Duration;
 
 use boundkey_token::{RecoveryMode, Token};
@@ -112,6 +114,17 @@ pub fn explain(
         reasons: view.reasons(),
         warnings: view.warnings(),
     }
+}
+
+/// What runs out soon, or has: a few words each, for a row of `tokens ls`. [`explain`] says more.
+pub fn running_out(
+    token: &Token,
+    enrolment: &Enrolment,
+    locks: Locks<'_>,
+    policy: &Policy,
+    now: OffsetDateTime,
+) -> Vec<String> {
+    View { token, enrolment, locks, grace: policy.grace(token.spec.roles.is_bot()), now }.running_out()
 }
 
 struct View<'a> {

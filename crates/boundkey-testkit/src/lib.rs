@@ -29,6 +29,6 @@ pub use clock::SteppedClock;
 pub use cluster::{Administrator, Cluster};
 pub use dice::Dice;
 pub use disk::SmallDisk;
-pub use meter::processor_time;
+pub use meter::{processor_time, resident};
 pub use process::{Ran, Running, binary, find, run, wait_for};
 pub use proxy::{Direction, Proxy};

@@ -14,3 +14,14 @@ pub fn processor_time(pid: u32) -> Duration {
     // Linux counts hundredths of a second here, whatever the kernel's own tick.
     Duration::from_millis(10 * (ticks(14) + ticks(15)))
 }
+
+/// The most memory that a process had resident so far (`VmHWM`), in bytes.
+///
+/// # Panics
+/// If there is no such process.
+pub fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+    let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    kibibytes * 1024
+}

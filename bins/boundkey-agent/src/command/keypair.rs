@@ -72,9 +72,33 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     output::print_as(options.format, &created, || {
         let private = created.private_key.as_ref().map(|key| key.as_str()).unwrap_or_default();
-        format!("{private}{}\n", created.public_key)
+        let how = if options.static_key {
+            next_steps(&created, options.static_key_path.as_deref())
+        } else {
+            String::new()
+        };
+        format!("{private}{}\n{how}", created.public_key)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do with a static key: the token to create and the agent's config, ready but for their names.
+fn next_steps(created: &Created, file: Option<&Path>) -> String {
+    let key = match file {
+        Some(file) => {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            format!("    bound_keypair:\n      static_key_path: {}\n", serde_json::Value::from(file.to_string_lossy()))
+        }
+        None => "    # and the private key above in the environment: BOUNDKEY_STATIC_KEY=\"$(base64 -w0 KEY_FILE)\"\n".to_owned(),
+    };
+    format!(
+        "\n# The token, for `boundkeyctl create`; for hosts `roles: [Node]` without `bot_name`:\n\
+         kind: token\nversion: v2\nmetadata:\n  name: example\nspec:\n  roles: [Bot]\n  bot_name: example\n  join_method: \
+         bound_keypair\n  bound_keypair:\n    onboarding:\n      initial_public_key: \"{}\"\n    recovery:\n      mode: \
+         insecure\n\n# The agent's config:\nversion: v3\nagent:\n  proxy_server: SERVER:443\n  join_params:\n    token_name: \
+         example\n    method: bound_keypair\n{key}",
+        created.public_key
+    )
 }
 
 fn public(key: &PublicKey) -> Created {

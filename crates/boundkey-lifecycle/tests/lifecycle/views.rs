@@ -216,3 +216,47 @@ fn a_lock_that_has_ended_is_not_told() {
     server.locks[0].expires = Some(server.now + Duration::from_secs(1));
     assert_eq!(see(&server).state, LifecycleState::Locked);
 }
+
+#[test]
+fn what_runs_out_is_told_in_a_few_words() {
+    let words = |server: &Server| {
+        let token = server.token.as_ref().unwrap();
+        running_out(token, &server.enrolment, &server.locks, &server.policy, server.now).join(", ")
+    };
+    assert_eq!(words(&standard().0), "");
+    let expiring =
+        |by: Duration| changed(standard(), |s| s.token.as_mut().unwrap().expires = Some(s.now + by));
+    assert_eq!(words(&expiring(15 * DAY)), "");
+    assert_eq!(words(&expiring(3 * DAY)), "expires in 3 d");
+    assert_eq!(words(&expiring(DAY)), "expires in 24 h");
+    assert_eq!(words(&expiring(Duration::from_secs(150))), "expires in 2 min");
+    let mut unbound = Server::host(Standard, 1);
+    unbound.spec().onboarding.must_register_before = Some(unbound.now + Duration::from_secs(7200));
+    assert_eq!(words(&unbound), "register within 2 h");
+    let mut asked = changed(standard(), |s| {
+        let at = s.now + 2 * DAY;
+        s.verb(Verb::Rotate { at: Some(at) });
+    });
+    assert_eq!(words(&asked), "rotation in 2 d");
+    asked.later(2 * DAY);
+    assert_eq!(words(&asked), "rotation due");
+    asked.later(20 * DAY);
+    let told = words(&asked);
+    assert!(
+        told.starts_with("renews for ") && told.ends_with(" d, no recovery after, rotation due"),
+        "{told}"
+    );
+    let shared = changed(bound(Insecure, 1, 2), |s| {
+        s.verb(Verb::Rotate { at: None });
+    });
+    assert_eq!(words(&shared), "rotation overdue");
+    let mut locked = changed(standard(), Server::lock_by_hand);
+    assert_eq!(words(&locked), "");
+    locked.locks[0].expires = Some(locked.now + Duration::from_secs(3600));
+    assert_eq!(words(&locked), "lock ends in 60 min");
+    let resync = changed(standard(), |s| {
+        let until = s.now + Duration::from_secs(3600);
+        s.enrolment.resync_until = Some(until);
+    });
+    assert_eq!(words(&resync), "resync open for 60 min");
+}

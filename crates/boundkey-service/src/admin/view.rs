@@ -1,7 +1,7 @@
 //! Resources as administrators see them.
 
 use boundkey_api::{Node, TokenSummary};
-use boundkey_lifecycle::{Enrolment, Identity, LockOrigin, lifecycle_state};
+use boundkey_lifecycle::{Enrolment, Identity, LockOrigin, lifecycle_state, running_out};
 use boundkey_store::Revision;
 use boundkey_store::records::{BotRecord, InstanceEntry, LockIndex, LockRecord, TokenRecord};
 use boundkey_token::{RecoveryMode, Token};
@@ -145,6 +145,7 @@ pub(super) fn summary(
         last_joined_at: enrolment.last_joined_at,
         certificates_expire_at: enrolment.certificates_expire_at,
         expires: token.expires,
+        runs_out: running_out(token, enrolment, &locks.locks, &service.config().policy, now),
         labels: token.labels.clone(),
     }
 }

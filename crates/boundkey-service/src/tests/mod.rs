@@ -10,4 +10,5 @@ mod race;
 mod refusals;
 mod schema;
 mod serve;
+mod shared;
 mod vectors;
