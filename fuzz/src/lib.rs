@@ -14,6 +14,7 @@ mod config;
 mod documents;
 mod keys;
 mod protocol;
+mod sequences;
 mod store;
 
 pub use certificates::{certificate, server_names, ssh_certificate};
@@ -23,6 +24,7 @@ pub use keys::{jws, mac_jws, master_key, openssh_public_key, private_key, spki};
 pub use protocol::{
     ca_bundle, challenge, join_answer, join_begin, join_complete, join_request, join_state, join_state_claims,
 };
+pub use sequences::{client_ceremony, decide_sequence, keystore_transitions, server_ceremony, store_batches};
 pub use store::stored_record;
 
 /// A target: its name and its function.
@@ -55,6 +57,11 @@ pub const TARGETS: &[Target] = &[
     ("agent_config", agent_config),
     ("server_config", server_config),
     ("stored_record", stored_record),
+    ("decide_sequence", decide_sequence),
+    ("server_ceremony", server_ceremony),
+    ("client_ceremony", client_ceremony),
+    ("keystore_transitions", keystore_transitions),
+    ("store_batches", store_batches),
 ];
 
 /// The fixed scene: seeds are made for it.

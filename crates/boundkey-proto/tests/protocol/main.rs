@@ -17,3 +17,4 @@ mod scene;
 mod secrets;
 mod states;
 mod vectors;
+mod words;
