@@ -166,8 +166,8 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), R
             let (_, id) = describe(target);
             let key = keys::instance(&uid, id);
             if let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? {
+                // Not marked as revoked: the lock keeps it out while it stands, and no longer.
                 plan.revoke(&std::mem::take(&mut instance.record.issued));
-                instance.record.revoked = true;
                 plan.stage(revocation::put_instance(stored.uid, &instance));
             }
         }

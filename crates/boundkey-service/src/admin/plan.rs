@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use boundkey_store::records::Record;
+use boundkey_store::records::{InstanceEntry, Record};
 use boundkey_store::{Batch, CommitError, Condition, Entry as StoredEntry, Revision, Write, keys};
 use time::OffsetDateTime;
 
-use crate::{Entry, Events, Refusal, RequestContext, Service};
+use crate::{Entry, Events, Refusal, RequestContext, Service, revocation};
 
 /// How often a change is planned anew after somebody else changed what it had read.
 const TRIES: usize = 8;
@@ -19,6 +19,8 @@ pub(super) struct Plan<'a> {
     read: BTreeMap<String, Option<StoredEntry>>,
     staged: BTreeMap<String, Staged>,
     events: Vec<Entry>,
+    /// Lineages whose instances are all removed by this plan, and whether their certificates are revoked.
+    pub(super) emptied: Vec<(String, bool)>,
 }
 
 enum Staged {
@@ -41,16 +43,65 @@ pub(super) async fn carry_out<O: Operation>(
 ) -> Result<O::Answer, Refusal> {
     let now = service.now();
     for _ in 0..TRIES {
-        let mut plan =
-            Plan { service, now, read: BTreeMap::new(), staged: BTreeMap::new(), events: Vec::new() };
+        let mut plan = Plan {
+            service,
+            now,
+            read: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            events: Vec::new(),
+            emptied: Vec::new(),
+        };
         let answer = operation.plan(&mut plan).await?;
+        let emptied = std::mem::take(&mut plan.emptied);
         match plan.commit(context).await {
-            Ok(()) => return Ok(answer),
+            Ok(None) => return Ok(answer),
+            Ok(Some(at)) => {
+                for (uid, revoke) in emptied {
+                    sweep(service, &uid, revoke, at, now).await?;
+                }
+                return Ok(answer);
+            }
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Err(Refusal::new(409, "conflict", "others keep changing the same record; ask again").retry_after(1))
+}
+
+/// A range is no condition of a commit: an instance may have joined between the reading and it. None joins after it on
+/// what stood before, for every join depends on the records that it has changed; so one look more finds them all. Those
+/// that joined since are others' business.
+async fn sweep(
+    service: &Service,
+    uid: &str,
+    revoke: bool,
+    at: Revision,
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    for _ in 0..TRIES {
+        let mut batch = Batch::default();
+        for entry in every(service, &keys::instances(uid), usize::MAX, now).await? {
+            if entry.revision >= at {
+                continue;
+            }
+            if revoke {
+                batch
+                    .writes
+                    .extend(revocation::revoke(&InstanceEntry::decode(&entry.value)?.record.issued, now));
+            }
+            batch.conditions.push(Condition::At { key: entry.key.clone(), revision: entry.revision });
+            batch.writes.push(Write::Delete { key: entry.key });
+        }
+        if batch.writes.is_empty() {
+            return Ok(());
+        }
+        match service.store().commit(batch, now).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::new(409, "conflict", "clients keep joining; ask again").retry_after(1))
 }
 
 impl Plan<'_> {
@@ -119,9 +170,10 @@ impl Plan<'_> {
         self.events.push(entry);
     }
 
-    async fn commit(self, context: &RequestContext) -> Result<(), CommitError> {
+    /// The revision of the commit; none if there was nothing to write.
+    async fn commit(self, context: &RequestContext) -> Result<Option<Revision>, CommitError> {
         if self.staged.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let mut events = Events::new(self.now, context);
         for entry in self.events {
@@ -141,7 +193,7 @@ impl Plan<'_> {
             Staged::Delete => Write::Delete { key },
         });
         let batch = Batch { conditions, writes: writes.chain(events.into_writes()).collect() };
-        self.service.store().commit(batch, self.now).await.map(drop)
+        self.service.store().commit(batch, self.now).await.map(|committed| Some(committed.revision))
     }
 }
 

@@ -25,6 +25,7 @@ impl Plan<'_> {
             }
             self.delete(&entry.key);
         }
+        self.emptied.push((uid.to_owned(), revoke));
         Ok(entries.len())
     }
 }

@@ -172,3 +172,30 @@ async fn locks_that_make_no_sense_are_refused() {
     }
     assert_eq!((fixture.count("lock/"), fixture.count("lock-of/")), (0, 0));
 }
+
+#[tokio::test]
+async fn a_lock_that_revokes_one_client_of_many_keeps_it_out_while_it_stands_and_no_longer() {
+    let fixture = Fixture::new();
+    let mut first = Machine::new("web", 1, None);
+    let key = first.bound.public_key().to_openssh();
+    fixture.node_token(
+        "web",
+        &format!(
+            "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: insecure}}\n"
+        ),
+    );
+    first.join(&fixture).unwrap();
+    let mut second = Machine::new("web", 1, None);
+    second.next_attempt();
+    second.next_attempt();
+    second.join(&fixture).unwrap();
+    let mut third = Machine::new("web", 1, None);
+    (0..5).for_each(|_| third.next_attempt());
+    let id = third.join(&fixture).unwrap().identity.id().to_owned();
+    lock(&fixture, json!({ "target": { "server_id": id }, "revoke": true, "ttl_seconds": 3600 })).await;
+    assert_eq!(fixture.count("revoked/"), 2, "its own, nobody else's");
+    assert_eq!(third.join(&fixture).unwrap_err().code, "locked");
+    second.join(&fixture).expect("the others go on");
+    fixture.clock.advance(time::Duration::hours(2));
+    assert_eq!(third.join(&fixture).expect("the lock has ended").identity.id(), id);
+}

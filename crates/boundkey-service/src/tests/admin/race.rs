@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use boundkey_api::VerbRequest;
 use boundkey_keys::MasterKey;
 use boundkey_store::{
     Batch, CommitError, Committed, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch,
@@ -12,8 +13,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::token;
-use crate::admin::apply_resources;
-use crate::tests::fixture::{CLUSTER, Counted, Fixture, now, start};
+use crate::admin::{apply_resources, carry_out_verb};
+use crate::tests::fixture::{CLUSTER, Counted, Fixture, Machine, now, start};
 use crate::{InPlace, Parts, Service, ServiceConfig};
 
 /// A store in which somebody else always commits first, as often as there is something in the list.
@@ -146,4 +147,42 @@ fn whoever_is_always_overtaken_is_asked_to_come_again() {
     let refusal =
         now(apply_resources(&two.overtaken, &two.overtaken.own_context(), &resources, true)).unwrap_err();
     assert_eq!((refusal.problem.code.as_str(), refusal.problem.retry_after), ("conflict", Some(1)));
+}
+
+#[test]
+fn a_client_of_many_that_joins_while_a_reset_is_made_is_revoked_with_the_others() {
+    let two = two();
+    let client = |number: usize| {
+        let mut machine = Machine::new("web", 1, None);
+        (0..2 * number).for_each(|_| machine.next_attempt());
+        machine
+    };
+    let key = client(0).bound.public_key().to_openssh();
+    two.fixture.node_token(
+        "web",
+        &format!(
+            "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: insecure}}\n"
+        ),
+    );
+    for number in 0..4 {
+        client(number).join(&two.fixture).expect("one of many");
+    }
+    let config = ServiceConfig::new(CLUSTER);
+    let (store, clock) = (two.fixture.store.clone(), two.fixture.clock.clone());
+    let other = Fixture {
+        service: start(store.clone(), clock.clone(), MasterKey::new(1, [7; 32]), config)
+            .expect("the cluster"),
+        store,
+        clock,
+    };
+    let mut late = client(9);
+    two.store.first.lock().unwrap().push(Box::new(move || {
+        late.join(&other).expect("joins between the reading and the commit");
+    }));
+    let context = two.overtaken.own_context();
+    let request = VerbRequest::default();
+    let reset = now(carry_out_verb(&two.overtaken, &context, "web", "reset", &request)).unwrap();
+    assert!(reset.changed);
+    assert_eq!(two.fixture.count("instance/"), 0);
+    assert_eq!(two.fixture.count("revoked/"), 10, "two of each client");
 }
