@@ -31,6 +31,13 @@ pub(crate) enum Command {
     /// Check a configuration, and start nothing.
     #[command(after_help = "Example:\n  boundkey-server check-config -c /etc/boundkey-server.yaml")]
     CheckConfig(CheckArgs),
+    /// Write the store into one file; works while the server runs.
+    #[command(after_help = "Example:\n  boundkey-server backup --data-dir ./bk /backup/boundkey.sqlite\n\n\
+                      The master key is not in it: keep it apart.")]
+    Backup(BackupArgs),
+    /// Put a backup in the place of the store; the server must be stopped.
+    #[command(after_help = "Example:\n  boundkey-server restore --data-dir ./bk /backup/boundkey.sqlite")]
+    Restore(RestoreArgs),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  boundkey-server completions bash > /etc/bash_completion.d/boundkey-server"
@@ -54,6 +61,37 @@ pub(crate) struct StartArgs {
     /// Apply the resources of a file at start, updating what exists; repeatable.
     #[arg(long, value_name = "FILE")]
     pub(crate) apply: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The server's configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept [default: /var/lib/boundkey-server].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The backup; a file that is there is replaced once the new one is whole.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

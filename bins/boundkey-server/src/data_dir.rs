@@ -34,6 +34,11 @@ impl DataDir {
         self.path.join("store.sqlite")
     }
 
+    /// Whether there is a master key, here or in the environment.
+    pub(crate) fn has_master_key(&self) -> anyhow::Result<bool> {
+        Ok(self.path.join(MASTER_FILE).exists() || given_master_key()?.is_some())
+    }
+
     /// The master key: from the environment or a systemd credential if one is given, else from the directory; made
     /// there on the first start.
     pub(crate) fn master_key(&self, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {

@@ -1,6 +1,7 @@
 //! `boundkey-server`: arguments, configuration, sockets and signals; everything else is `boundkey-service`.
 
 mod args;
+mod backup;
 mod config;
 mod data_dir;
 mod logging;
@@ -29,6 +30,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match command {
         Command::Start(args) => return start::run(&args),
+        Command::Backup(args) => return backup::backup(&args),
+        Command::Restore(args) => return backup::restore(&args),
         Command::Configure(flags) => out.write_all(sample::sample(&flags).as_bytes())?,
         Command::CheckConfig(args) => {
             config::Settings::read(&args.config)?;

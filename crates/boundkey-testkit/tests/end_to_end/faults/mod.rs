@@ -1,5 +1,6 @@
 //! Processes killed, connections cut, clocks stepped, disks full, servers restored: what an honest machine survives.
 
+mod backups;
 mod clocks;
 mod cuts;
 mod disks;
