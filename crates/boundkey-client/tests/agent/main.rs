@@ -10,7 +10,7 @@ use std::time::Duration;
 use boundkey_client::agent::{Agent, Command, Event};
 use boundkey_client::config::{AgentConfig, Environment};
 use boundkey_client::join::JoinError;
-use boundkey_client::{Clock as _, Notes, Status, SystemClock, SystemEntropy};
+use boundkey_client::{Clock, Notes, Status, SystemClock, SystemEntropy};
 use boundkey_keystore::FileKeystore;
 use boundkey_proto::JoinKindName;
 use server::{SECRET, Server};
@@ -115,6 +115,59 @@ async fn a_host_registers_writes_its_outputs_and_renews_when_told_to() {
     })
     .await;
     assert_eq!(server.enrolment().await.sequence, 2);
+}
+
+/// The system's clocks, until the machine is told to have slept.
+#[derive(Default)]
+struct Sleeping(std::sync::atomic::AtomicU64);
+
+impl Clock for Sleeping {
+    fn now(&self) -> time::OffsetDateTime {
+        SystemClock.now()
+    }
+    fn since_boot(&self) -> Duration {
+        SystemClock.since_boot() + Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn revoked_keys_are_fetched_each_hour_without_a_join() {
+    let server = Server::start("Node", "").await;
+    let machine = Machine::new();
+    let lines = format!("{HOST}outputs: [{{type: openssh_host, path: {}}}]\n", machine.path("ssh").display());
+    machine.agent(&server, &lines).join_once().await.unwrap();
+    let list = machine.path("ssh/revoked_keys");
+    let before = std::fs::read(&list).unwrap();
+    server.revoke().await;
+    let clock = Arc::new(Sleeping::default());
+    let entropy = Arc::new(SystemEntropy::new());
+    let config = machine.config(&server, &lines);
+    let mut agent = Agent::open(config, "test", false, Arc::<Sleeping>::clone(&clock), entropy).unwrap();
+    let (sender, commands) = mpsc::channel(8);
+    // An hour passes as soon as it waits for its renewal.
+    let hear = move |event| {
+        if event == Event::Ready {
+            clock.0.store(3600, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let fetched = async {
+        for _ in 0..3000 {
+            if std::fs::read(&list).is_ok_and(|now| now != before) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(sender);
+    };
+    let (outcome, ()) = tokio::join!(agent.run(commands, hear), fetched);
+    outcome.unwrap();
+    assert_ne!(std::fs::read(&list).unwrap(), before);
+    assert_eq!(
+        std::fs::read(machine.path("data/identity/revoked_keys")).unwrap(),
+        std::fs::read(&list).unwrap(),
+        "both have the new one"
+    );
+    assert_eq!(server.enrolment().await.sequence, 1, "no join was needed");
 }
 
 #[tokio::test]

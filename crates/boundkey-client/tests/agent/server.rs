@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex};
 
+use boundkey_api::VerbRequest;
 use boundkey_keys::MasterKey;
 use boundkey_lifecycle::Enrolment;
-use boundkey_service::admin::apply_resources;
+use boundkey_service::admin::{apply_resources, carry_out_verb};
 use boundkey_service::serve::{Listeners, ServerTls, TlsSource, serve};
 use boundkey_service::{InPlace, Parts, Service, ServiceConfig, SystemClock, SystemEntropy};
 use boundkey_store::records::EnrolmentRecord;
@@ -65,6 +66,13 @@ impl Server {
             stop.send(()).unwrap();
             task.await.unwrap();
         }
+    }
+
+    /// Revokes the certificates of the token's machine.
+    pub(crate) async fn revoke(&self) {
+        let service = open(&self.store, self.master).await;
+        let context = service.own_context();
+        carry_out_verb(&service, &context, self.token, "revoke", &VerbRequest::default()).await.unwrap();
     }
 
     pub(crate) async fn enrolment(&self) -> Enrolment {
