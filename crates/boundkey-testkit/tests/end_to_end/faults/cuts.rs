@@ -4,7 +4,6 @@
 //! `BOUNDKEY_CUT_EVERY`: at each how many bytes of a renewal (1: at every one); registrations and rotations, each of
 //! which costs an administrator's command, at each so many times `SPARSE`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -136,7 +135,7 @@ fn a_renewal_cut_at_every_byte_is_admitted_once_for_each_attempt() {
                         if sequence_held(&machine.agent) != before {
                             // Nothing was left to cut: it went through.
                             sequence += 1;
-                        } else if count as u64 % CUTS_OF_ONE == 0 {
+                        } else if (count as u64).is_multiple_of(CUTS_OF_ONE) {
                             let joined = machine.finish();
                             sequence += 1;
                             let counter = if joined.kind == boundkey_proto::JoinKindName::Retried {
@@ -254,7 +253,7 @@ fn rotate(administrator: &Administrator) {
 #[test]
 fn an_answer_lost_under_a_wrong_clock_is_made_good_when_it_is_right() {
     let mut cluster = Cluster::prepare("cuts-clock");
-    let Some(clock) = boundkey_testkit::SteppedClock::new(PathBuf::from(cluster.path("server.clock"))) else {
+    let Some(clock) = boundkey_testkit::SteppedClock::new(cluster.path("server.clock")) else {
         println!("SKIP: libfaketime is not installed (Debian: faketime)");
         return;
     };
