@@ -3,7 +3,7 @@
 //!
 //! The test binary starts itself again under `fiu-run` (Debian: fiu-utils).
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::process::Command;

@@ -2,7 +2,7 @@
 //!
 //! Both sides are the real code: the agent's `Joiner` over a state in memory, and the service's join loop and
 //! administration over the memory store. What lies between them (messages, disks, clocks, processes) is the world's, and
-//! the world loses, doubles, delays, crashes, copies, reverts and restores it. A [judge](judge) that shares no rule with
+//! the world loses, doubles, delays, crashes, copies, reverts and restores it. A judge that shares no rule with
 //! the decision watches every commit and answer.
 //!
 //! ```text
