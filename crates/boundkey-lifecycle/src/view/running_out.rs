@@ -61,8 +61,10 @@ impl View<'_> {
             format!("{} d", left.whole_days())
         } else if left >= Duration::hours(2) {
             format!("{} h", left.whole_hours())
-        } else {
+        } else if left >= Duration::minutes(2) {
             format!("{} min", left.whole_minutes())
+        } else {
+            format!("{} s", left.whole_seconds())
         })
     }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use boundkey_api::{Event, Page};
 use boundkey_store::records::{EventRecord, Record};
-use boundkey_store::{Entry, keys};
+use boundkey_store::{Entry, Revision, keys};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
@@ -64,37 +64,80 @@ pub(super) async fn all(
     }
 }
 
+/// How long after its time an event may be committed: a request's patience, and what replicas' clocks differ by.
+const LATE: i128 = 120_000_000;
+
+/// Where a reader stands: the last event in the order of times, and the revision up to which the log was read. Events are
+/// ordered by when their requests began; one that commits late stands before others that were read already, and is known
+/// by its revision.
+struct Cursor {
+    key: String,
+    read: Revision,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Self {
+        let (key, read) = text.split_once('~').unwrap_or((text, ""));
+        Self { key: format!("{}{key}", keys::EVENT), read: Revision(read.parse().unwrap_or(u64::MAX)) }
+    }
+
+    fn text(key: &str, read: Revision) -> String {
+        format!("{}~{}", key.strip_prefix(keys::EVENT).unwrap_or(key), read.0)
+    }
+
+    /// From where on events may have come late.
+    fn lookback(&self) -> String {
+        let digits = self.key[keys::EVENT.len()..].split('-').next().unwrap_or_default();
+        keys::event((digits.parse::<i128>().unwrap_or(0) - LATE).max(0), "")
+    }
+}
+
 async fn look(service: &Service, query: &EventsQuery) -> Result<Page<Event>, Refusal> {
     let limit = query.limit.unwrap_or(super::PAGE).clamp(1, super::PAGE_MAX);
     let now = service.now();
+    // What is committed from here on is for the next look.
+    let read = service.store().revision().await?;
     let since = query.since.map(|since| keys::event(since.unix_timestamp_nanos() / 1000, ""));
-    let mut after = query.after.as_ref().map(|cursor| format!("{}{cursor}", keys::EVENT)).max(since);
-    let mut items = Vec::new();
-    loop {
+    let cursor = query.after.as_deref().map(Cursor::parse);
+    let mut after = cursor.as_ref().map(Cursor::lookback).max(since);
+    let (mut late, mut items) = (Vec::new(), Vec::new());
+    while items.len() < limit {
         let page = service.store().range(keys::EVENT, after.as_deref(), 1000, now).await?;
-        for entry in &page.entries {
-            let event = shown(entry)?;
+        for entry in page.entries.iter().filter(|entry| entry.revision <= read) {
+            let known = cursor.as_ref().filter(|cursor| entry.key <= cursor.key);
+            if known.is_some_and(|cursor| entry.revision <= cursor.read) {
+                continue;
+            }
+            let event = shown(entry, read)?;
             let wanted = query.token.as_ref().is_none_or(|token| event.token.as_ref() == Some(token))
                 && query.code.as_ref().is_none_or(|code| *code == event.code);
-            if wanted {
-                items.push(event);
-            }
-            if items.len() == limit {
-                let next = items.last().map(|event| event.cursor.clone());
-                return Ok(Page { items, next });
+            match known {
+                _ if !wanted => {}
+                Some(cursor) => late.push((
+                    entry.revision,
+                    Event { cursor: Cursor::text(&cursor.key, entry.revision), ..event },
+                )),
+                None if items.len() < limit => items.push(event),
+                None => break,
             }
         }
         after = page.next;
         if after.is_none() {
-            return Ok(Page { items, next: None });
+            break;
         }
     }
+    // By revision, so that whoever stops among them goes on with the next.
+    late.sort_by_key(|(revision, _)| *revision);
+    let mut all: Vec<Event> = late.into_iter().map(|(_, event)| event).chain(items).collect();
+    all.truncate(limit);
+    let next = (all.len() == limit).then(|| all.last().map(|event| event.cursor.clone())).flatten();
+    Ok(Page { items: all, next })
 }
 
-fn shown(entry: &Entry) -> Result<Event, Refusal> {
+fn shown(entry: &Entry, read: Revision) -> Result<Event, Refusal> {
     let record = EventRecord::decode(&entry.value)?;
     Ok(Event {
-        cursor: entry.key.strip_prefix(keys::EVENT).unwrap_or(&entry.key).to_owned(),
+        cursor: Cursor::text(&entry.key, read),
         at: record.at,
         code: record.code,
         token: record.token,

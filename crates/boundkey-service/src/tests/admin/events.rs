@@ -42,6 +42,27 @@ async fn pages_by_cursor_show_each_event_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_committed_late_reaches_a_reader_who_is_past_its_time() {
+    let fixture = with_tokens(2).await;
+    let page = fixture.get("/v1/events").await.ok();
+    let cursor = column(&page, "cursor").pop().unwrap();
+    // Two requests that began earlier commit now; one event is newer.
+    let start = fixture.service.now();
+    for (seconds, name) in [(50, "early-1"), (40, "early-2"), (-1, "newer")] {
+        fixture.clock.set(start - time::Duration::seconds(seconds));
+        fixture.create(false, vec![token(name, json!({}))]).await.ok();
+    }
+    let (mut seen, mut after) = (Vec::new(), cursor);
+    for _ in 0..3 {
+        let page = fixture.get(&format!("/v1/events?limit=1&after={after}")).await.ok();
+        seen.extend(column(&page, "token"));
+        after = column(&page, "cursor").pop().unwrap();
+    }
+    assert_eq!(seen, ["early-1", "early-2", "newer"]);
+    assert_eq!(fixture.get(&format!("/v1/events?after={after}")).await.ok(), json!({ "items": [] }));
+}
+
+#[tokio::test]
 async fn events_can_be_asked_for_by_token_code_and_time() {
     let fixture = with_tokens(3).await;
     fixture.delete("/v1/tokens/t1").await.ok();
