@@ -131,8 +131,13 @@ async fn secrets_in_force(
     let Some(secret) = secret else { return Ok(Some(generated(plan.service, name).await)) };
     let proof_key = plan.service.sealed_proof_key(name, secret).await;
     let opened = plan.service.open(Slot::ProofKey(name), &proof_key).map_err(Refusal::internal)?;
-    let fingerprint = plan.service.secret_fingerprint(&opened);
-    if plan.get::<RevokedRecord>(&keys::used_secret(&fingerprint)).await?.is_some() {
+    let marks = plan.service.used_secret_keys(&opened);
+    plan.load(&marks.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let mut used = false;
+    for mark in &marks {
+        used |= plan.get::<RevokedRecord>(mark).await?.is_some();
+    }
+    if used {
         let violation = ProblemViolation {
             path: "spec.bound_keypair.onboarding.registration_secret".to_owned(),
             found: "a secret that an earlier token of this name has used".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use boundkey_keys::{Purpose, hmac_sha256, sha256};
+use boundkey_keys::{Epoch, Purpose, hmac_sha256, sha256};
 use boundkey_lifecycle::{Sealed, SecretEvidence};
 use boundkey_proto::Received;
 use boundkey_store::keys;
@@ -109,19 +109,34 @@ async fn used_by_a_removed_token(
     proof_key: &[u8; 32],
     now: OffsetDateTime,
 ) -> Result<bool, Refusal> {
-    let key = keys::used_secret(&service.secret_fingerprint(proof_key));
-    let found = service.store().get_many(&[&key], now).await?;
-    Ok(found.first().is_some_and(Option::is_some))
+    let marks = service.used_secret_keys(proof_key);
+    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+    let found = service.store().get_many(&marks, now).await?;
+    Ok(found.iter().any(Option::is_some))
 }
 
 impl Service {
     /// By which `used-secret/FINGERPRINT` knows a secret that was used by a token since removed, from its proof key.
     /// Keyed, so that the store alone does not let anybody guess secrets.
     pub fn secret_fingerprint(&self, proof_key: &[u8]) -> String {
-        let master = self.master();
-        let key = master
-            .derive(Purpose::SecretFingerprint, master.current())
-            .expect("the current epoch of a keyring is never retired");
-        hex(&hmac_sha256(key.as_bytes(), proof_key))
+        self.fingerprint_of(self.master().current(), proof_key)
+            .expect("the current epoch of a keyring is never retired")
+    }
+
+    fn fingerprint_of(&self, epoch: Epoch, proof_key: &[u8]) -> Option<String> {
+        let key = self.master().derive(Purpose::SecretFingerprint, epoch)?;
+        Some(hex(&hmac_sha256(key.as_bytes(), proof_key)))
+    }
+
+    /// Under which records a used secret may stand: it was noted under the key and epoch of its time. Those that the
+    /// keyring still holds are asked for, of the last sixteen keys and eight epochs.
+    pub(crate) fn used_secret_keys(&self, proof_key: &[u8]) -> Vec<String> {
+        let Epoch { master, epoch } = self.master().current();
+        let near = |master: u32| master.saturating_sub(16)..=master.saturating_add(16);
+        near(master)
+            .flat_map(|master| (epoch.saturating_sub(8)..=epoch).map(move |epoch| Epoch { master, epoch }))
+            .filter_map(|epoch| self.fingerprint_of(epoch, proof_key))
+            .map(|fingerprint| keys::used_secret(&fingerprint))
+            .collect()
     }
 }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use boundkey_keys::Secret;
+use boundkey_keys::{MasterKey, Secret};
 use boundkey_store::{Batch, Store as _, keys};
 
-use super::fixture::{CLUSTER, Fixture, Machine, now};
-use crate::join;
+use super::fixture::{CLUSTER, Fixture, Machine, now, start};
+use crate::{ServiceConfig, join};
 
 #[test]
 fn whoever_proves_nothing_is_told_the_same_whatever_the_cause() {
@@ -116,4 +116,38 @@ fn a_removed_tokens_secret_stays_used() {
     let mut second = Machine::new("web", 2, Some(secret));
     assert_eq!(second.try_join(&fixture).unwrap_err().status, 403);
     assert!(!fixture.enrolment("web").enrolment.is_bound());
+}
+
+#[test]
+fn a_used_secret_stays_used_when_the_master_key_is_rotated() {
+    let mut fixture = Fixture::new();
+    let spec = "  bound_keypair:\n    onboarding:\n      registration_secret: correct horse battery staple\n";
+    fixture.node_token("web", spec);
+    let secret = Secret::new("correct horse battery staple".to_owned());
+    Machine::new("web", 1, Some(secret.duplicate())).join(&fixture).unwrap();
+    let proof_key = boundkey_keys::secret_proof_key(&secret, CLUSTER, "web");
+    let mark = crate::put(
+        keys::used_secret(&fixture.service.secret_fingerprint(proof_key.as_ref())),
+        &boundkey_store::records::RevokedRecord {
+            revoked_at: fixture.service.now(),
+            expires_at: fixture.service.now(),
+        },
+    );
+    let writes = vec![
+        boundkey_store::Write::Delete { key: keys::token("web") },
+        boundkey_store::Write::Delete { key: keys::enrolment("web") },
+        mark,
+    ];
+    now(fixture.store.commit(Batch { conditions: Vec::new(), writes }, fixture.service.now())).unwrap();
+
+    let master = MasterKey::new(1, [7; 32]).rotated(2, [8; 32]).unwrap();
+    let config = ServiceConfig::new(CLUSTER);
+    fixture.service = start(fixture.store.clone(), fixture.clock.clone(), master, config).unwrap();
+    let yaml = format!(
+        "kind: token\nversion: v2\nmetadata:\n  name: web\nspec:\n  roles: [Node]\n  join_method: bound_keypair\n{spec}"
+    );
+    let resources = boundkey_token::read_resources(yaml.as_bytes()).unwrap();
+    let context = fixture.service.own_context();
+    let refused = now(crate::admin::apply_resources(&fixture.service, &context, &resources, false));
+    assert_eq!(refused.unwrap_err().problem.code, "secret_used");
 }
