@@ -8,7 +8,7 @@ use boundkey_keys::Entropy;
 /// failed together do not come back together. At the cap waits are spread over its last third: machines that reached it
 /// in step would stay in step.
 ///
-/// A server's `Retry-After` is an appointment: the wait is never shorter, and little longer the first ten times in a row.
+/// A server's `Retry-After` is an appointment: the wait is never shorter, and little longer the first twenty times in a row.
 /// After that what comes on top doubles each time, so that a proxy that answers everybody "in a second" meets no herd.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -51,7 +51,7 @@ impl Backoff {
     }
 
     /// How long to wait now. `Retry-After` is a lower bound; on top comes up to a tenth of it, at least up to a second
-    /// (the header has no fractions), and twice as much for each time in a row after the tenth.
+    /// (the header has no fractions), and twice as much for each time in a row after the twentieth.
     pub fn next(&mut self, setback: Setback, entropy: &dyn Entropy) -> Duration {
         match setback {
             Setback::Final => between(FINAL_PAUSE, FINAL_PAUSE * 2, entropy),
@@ -63,7 +63,7 @@ impl Backoff {
                 let asked = asked.clamp(self.base, LONGEST_RETRY_AFTER.max(self.base));
                 let spread = (asked / 10).max(Duration::from_secs(1));
                 let spread = spread
-                    .saturating_mul(1 << self.asked.saturating_sub(9).min(16))
+                    .saturating_mul(1 << self.asked.saturating_sub(19).min(16))
                     .min(self.cap.max(spread));
                 self.asked = self.asked.saturating_add(1);
                 between(asked, asked + spread, entropy)
@@ -144,9 +144,9 @@ mod tests {
     fn who_is_asked_again_and_again_spreads_wider_each_time() {
         let mut backoff = Backoff::standard();
         let asked = Setback::Transient(Some(SECOND));
-        let waits: Vec<_> = (0..20).map(|_| backoff.next(asked, &Fixed(0xff)).as_secs()).collect();
-        assert_eq!(waits[..10], [2; 10]);
-        assert_eq!(waits[10..], [3, 5, 9, 17, 33, 65, 129, 257, 301, 301]);
+        let waits: Vec<_> = (0..30).map(|_| backoff.next(asked, &Fixed(0xff)).as_secs()).collect();
+        assert_eq!(waits[..20], [2; 20]);
+        assert_eq!(waits[20..], [3, 5, 9, 17, 33, 65, 129, 257, 301, 301]);
         backoff.reset();
         assert_eq!(backoff.next(asked, &Fixed(0xff)).as_secs(), 2);
     }
