@@ -155,7 +155,7 @@ fn simulate(options: &Options) -> ExitCode {
         let scenario = next.take().unwrap_or_else(|| Scenario::small(seed));
         match scenario.run(how) {
             Ok((report, _)) => sum.add(&report),
-            Err(failure) => return broken(&failure, how),
+            Err(failure) => return broken(&failure, how, options.json),
         }
         if !scenario.big {
             seed += 1;
@@ -187,7 +187,15 @@ fn simulate(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn broken(failure: &Failure, how: Replay) -> ExitCode {
+fn broken(failure: &Failure, how: Replay, json: bool) -> ExitCode {
+    if json {
+        let (seed, step) = (failure.scenario.seed, failure.step);
+        println!(
+            "{}",
+            serde_json::json!({ "violations": 1, "seed": seed, "step": step, "fault": failure.fault })
+        );
+        return ExitCode::FAILURE;
+    }
     println!("seed {}, after step {}: {}", failure.scenario.seed, failure.step, failure.fault);
     let shortest = if failure.scenario.big { failure.clone() } else { shrink(failure, how, SHRINK_TRIES) };
     println!(
