@@ -75,8 +75,8 @@ fn outcome(scratch: &Path, names: &[&str]) -> Result<Outcome> {
         .args(["test", "--quiet", "--offline", "-p", "boundkey-lifecycle", "--test", "lifecycle", "--"])
         .args(["--format", "pretty", "--exact"])
         .args(names)
-        // Dependencies need not be built again; the copy's own crates are others to cargo than those here.
-        .env("CARGO_TARGET_DIR", target())
+        // Its own: to cargo the crates of the copy are those of this tree, and it would take one for the other.
+        .env("CARGO_TARGET_DIR", scratch.join("target"))
         // No test leaves notes of what it found, nor looks for the smallest case.
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
         .env("PROPTEST_FAILURE_PERSISTENCE", "off")
@@ -92,13 +92,10 @@ fn outcome(scratch: &Path, names: &[&str]) -> Result<Outcome> {
     Ok(Outcome { failed: failed.map(str::to_owned).collect() })
 }
 
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-/// A fresh copy of the sources.
+/// A fresh copy of the sources; what was built in it before is kept.
 fn scratch() -> Result<PathBuf> {
-    let scratch = target().join("removals");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let scratch = target.join("removals");
     for name in COPIED {
         let (from, to) = (root().join(name), scratch.join(name));
         if from.is_dir() {
