@@ -88,6 +88,7 @@ impl Scenario {
         drop(checker);
 
         let walks = Lifecycle::new(self, usize::MAX)
+            .walking()
             .checker()
             .finish_when(HasDiscoveries::Any)
             .target_state_count(wanted / 8)

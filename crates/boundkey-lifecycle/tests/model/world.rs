@@ -41,6 +41,20 @@ pub(crate) struct World {
     broken: Option<Broken>,
 }
 
+impl World {
+    /// Nobody changes the mode twice within the life of one challenge.
+    fn outlive_mode(&mut self, before: RecoveryMode) {
+        if self.store.mode == before {
+            return;
+        }
+        for slot in &mut self.net {
+            *slot = slot.take().filter(|flight| !flight.old);
+            slot.iter_mut().for_each(|flight| flight.old = true);
+        }
+        self.hints = [None; 3];
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// `on` an open connection, or a new one (after a crash, a time-out).
@@ -115,6 +129,8 @@ pub(crate) struct Lifecycle {
     pub(crate) scenario: Scenario,
     /// How many states to look at.
     pub(crate) wanted: usize,
+    /// Offer no action that changes nothing: random walks count those that they were offered.
+    is_walk: bool,
     pub(crate) seen: AtomicUsize,
     handled: Memo<Handled>,
     ruled: Memo<Print<Store>>,
@@ -129,12 +145,17 @@ impl Lifecycle {
             setup: Setup::new(s.is_bot, s.limit, s.initial_key, s.sabotage),
             scenario,
             wanted,
+            is_walk: false,
             seen: AtomicUsize::new(0),
             handled: Memo::new(),
             ruled: Memo::new(),
             settled: Memo::new(),
             apart: Memo::new(),
         }
+    }
+
+    pub(crate) fn walking(self) -> Self {
+        Self { is_walk: true, ..self }
     }
 
     fn handle(&self, store: &Print<Store>, message: &Message, clock: u8) -> Handled {
@@ -314,14 +335,7 @@ impl Lifecycle {
             _ => return Some(next),
         };
         *budget = budget.checked_sub(1)?;
-        if matches!(action, Action::Mode { .. }) {
-            // Nobody changes it twice within the life of one challenge.
-            for slot in &mut next.net {
-                *slot = slot.take().filter(|flight| !flight.old);
-                slot.iter_mut().for_each(|flight| flight.old = true);
-            }
-            next.hints = [None; 3];
-        }
+        next.outlive_mode(world.store.mode);
         Some(next)
     }
 
@@ -443,6 +457,9 @@ impl Model for Lifecycle {
         if left.modes > 0 {
             actions.extend(self.scenario.modes.iter().map(|to| Action::Mode { to: *to }));
         }
+        if self.is_walk {
+            actions.retain(|action| self.next_state(world, *action).is_some());
+        }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
@@ -477,6 +494,7 @@ impl Model for Lifecycle {
                 let mut next = world.clone();
                 next.left.restores = next.left.restores.checked_sub(1)?;
                 next.store = next.backups[usize::from(slot)].clone()?;
+                next.outlive_mode(world.store.mode);
                 next
             }
             Action::Clock { to } => {
