@@ -31,7 +31,7 @@ use boundkey_token::{Bot, RecoveryMode, Token};
 use time::OffsetDateTime;
 
 use crate::{Enrolment, Evidence, Identity, InstanceRecord, Locks, Proven, StateEvidence, Uid, Verdict};
-use case::Case;
+use case::{Case, Standing};
 pub(crate) use limits::{is_renewal, renewable_until, rotation_due};
 pub(crate) use locks::in_force;
 pub use retry::BACK_DATED;
@@ -167,5 +167,11 @@ fn way(case: &Case<'_>) -> Result<Way, Early> {
     if let Some(way) = state::resync(case)? {
         return Ok(way);
     }
-    if case.base.shared { shared::leave(case) } else { state::check(case).map(|()| Way::Numbered) }
+    // After a restore the same join may have been admitted twice, in `insecure` and not: the state says so.
+    let of_shared = case.standing == Standing::Current && case.claims.is_some_and(|s| s.shared);
+    if case.base.shared || of_shared {
+        shared::leave(case)
+    } else {
+        state::check(case).map(|()| Way::Numbered)
+    }
 }

@@ -26,6 +26,10 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Early> {
         Standing::Current => Ok(()),
         Standing::Overtaken | Standing::AheadForked if fellow(case) => Err(refuse::shared_token(case)),
         Standing::Overtaken | Standing::AheadForked => Err(clone(case)),
+        // It registered while the token was shared, and the answer never arrived: a fellow of whoever was adopted.
+        Standing::Nothing if case.registrant && case.base.adoption.is_some() => {
+            Err(refuse::shared_token(case))
+        }
         // The answer to the registration never arrived, and somebody went on with a copy of it.
         Standing::Nothing if case.registrant => Err(clone(case)),
         missing => Err(unusable(case, missing)),

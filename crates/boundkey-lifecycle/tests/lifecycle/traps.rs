@@ -645,3 +645,39 @@ fn leaving_insecure_revokes_what_the_other_clients_hold() {
     let adoption = server.enrolment.adoption.clone().expect("it was adopted");
     assert_eq!((Some(adoption.instance), adoption.sequence), (server.enrolment.identity.clone(), 2));
 }
+
+/// Fails if 2(c) condemns whoever registered while the token was shared: he is a fellow client, not a clone. Found by the
+/// model.
+#[test]
+fn leaving_insecure_does_not_lock_for_a_registration_whose_answer_was_lost() {
+    let mut server = Server::preregistered(5);
+    server.mode(Insecure);
+    let client = |base, server: &Server| Client { key: 5, secret: None, ..Client::new(base, server) };
+    let (mut first, mut second) = (client(10_000, &server), client(50_000, &server));
+    answer_lost(&mut first, &mut server);
+    assert_eq!(second.join(&mut server), RECOVERED);
+    server.mode(Standard);
+    assert_eq!(second.join(&mut server), RENEWED);
+    assert_eq!(first.join(&mut server), Outcome::Denied(Code::SharedToken));
+    assert!(!server.is_locked());
+    assert_eq!(second.join(&mut server), RENEWED);
+}
+
+/// Fails if a late duplicate with a shared state may take a sequence of a server that was restored to another mode: its
+/// sender had its answer in shared operation, and would find itself overtaken by itself. Found by the model.
+#[test]
+fn a_restore_to_another_mode_and_late_duplicates_lock_nobody() {
+    let mut server = Server::host(Standard, 1);
+    let backup = server.clone();
+    server.mode(Insecure);
+    let mut client = Client::new(10_000, &server);
+    let mut sent = Vec::new();
+    assert_eq!(client.complete(&mut server, &mut sent), REGISTERED);
+    assert_eq!(client.complete(&mut server, &mut sent), RENEWED);
+    server.restore(&backup);
+    let found: Vec<String> = sent.iter().map(|late| word(&server.handle(late))).collect();
+    assert_eq!(found, ["admit register", "confirm shared"]);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
