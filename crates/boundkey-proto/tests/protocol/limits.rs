@@ -198,3 +198,15 @@ fn an_answer_has_at_most_65536_bytes_and_its_challenge_2048() {
     };
     assert_eq!((confirm(MAX_CHALLENGE), confirm(MAX_CHALLENGE + 1)), (true, false));
 }
+
+#[test]
+fn a_join_state_has_at_most_8192_bytes() {
+    let opened = |length: usize| {
+        let sealed = states::sealed();
+        let padding = "A".repeat(length - sealed.len());
+        open_state(&(sealed + &padding), CLUSTER, &master())
+    };
+    // Up to the bound its tag is looked at.
+    assert_eq!(opened(8192), StateEvidence::Invalid(InvalidState::BadTag));
+    assert_eq!(opened(8193), StateEvidence::Invalid(InvalidState::Unreadable));
+}
