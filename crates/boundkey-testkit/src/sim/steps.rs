@@ -79,7 +79,7 @@ impl World {
                 self.servers.iter().for_each(|server| server.clock.set_offset(offset));
                 // Certificates that are of no use by the local clock are asked for again every few minutes: days of
                 // that would fill a world.
-                if offset.abs() >= DAY {
+                if offset > 0 || offset <= -DAY {
                     self.schedule(seconds(b, 1200), Event::ClockRight(None));
                 }
             }
@@ -93,7 +93,7 @@ impl World {
             Kind::StepMachine => {
                 let offset = CLOCK_STEPS[pick(b, CLOCK_STEPS.len()).unwrap_or(0)];
                 self.actors[machine].clock.set_offset(offset);
-                if offset.abs() >= DAY {
+                if offset < 0 || offset >= DAY {
                     self.schedule(seconds(b, 1200), Event::ClockRight(Some(machine)));
                 }
             }
