@@ -74,7 +74,7 @@ impl Tour {
         self.write_config(&secret, &address, &pin)?;
         let mut agent = self.start_agent()?;
         let certificate = self.scratch.join("agent/identity/cert.pem");
-        wait_for("the agent to join", &mut agent, || certificate.exists())?;
+        wait_for("the agent to join", &mut agent, || certificate.exists() && self.outputs_are_written())?;
         show(&self.ctl(&["nodes", "ls"])?);
 
         self.say(
@@ -200,6 +200,13 @@ outputs:
         }
         std::fs::write(self.scratch.join("boundkey.yaml"), config)?;
         Ok(())
+    }
+
+    /// They come after the identity, one directory after the other.
+    fn outputs_are_written(&self) -> bool {
+        let has_host_key = find("ssh-keygen").is_some();
+        self.scratch.join("tls/cert.pem").exists()
+            && (!has_host_key || certificate_in(&self.scratch.join("ssh")).is_some())
     }
 
     fn check_certificates(&self) -> Result<()> {
