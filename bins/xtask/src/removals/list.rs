@@ -195,7 +195,7 @@ pub(super) const REMOVALS: &[Removal] = &[
         "        missing => Err(unusable(case, missing)),", "        _ => Ok(()),", &[TABLE]),
     // 6a
     removal("6a", "one of many clients writes its own record only", decide!("shared"),
-        "if case.base.shared && !case.healed && is_known {", "if false && is_known {", &[TABLE]),
+        "if case.base.shared && !case.healed && is_known && !is_numbered {", "if false && is_known && !is_numbered {", &[TABLE]),
     removal("6a", "entering takes the current state or a live request", decide!("shared"),
         "if case.standing == Standing::Current || case.is_live() {", "if true {", &[TABLE]),
     removal("6a", "leaving adopts one", decide!("mod"),

@@ -11,7 +11,9 @@ pub(super) fn join(case: &Case<'_>) -> Result<Way, Early> {
     let Some(bound) = case.bound else { return Err(refuse::rotated_away(case)) };
     // A current state that names another key than the enrolment (2(a)) is news that has to be stored.
     let is_known = case.base.bound_public_key.as_ref() == Some(bound);
-    if case.base.shared && !case.healed && is_known {
+    // So is a current state that was not shared: after a restore the same join was admitted again in `insecure`.
+    let is_numbered = case.standing == Standing::Current && case.claims.is_some_and(|s| !s.shared);
+    if case.base.shared && !case.healed && is_known && !is_numbered {
         return Ok(Way::Instance);
     }
     // What was numbered becomes shared with the next sequence (so does what a heal has to store). A late duplicate
