@@ -681,3 +681,23 @@ fn a_restore_to_another_mode_and_late_duplicates_lock_nobody() {
     assert_eq!(client.join(&mut server), RENEWED);
     assert!(!server.is_locked());
 }
+
+/// Fails if 6a takes a numbered current state for one of many: the attempt would end without a sequence of its own, and
+/// its late duplicate, after another restore, would overtake its sender. Found by the model.
+#[test]
+fn a_numbered_state_in_a_lineage_that_a_restore_made_shared_takes_a_sequence() {
+    let mut server = Server::host(Standard, 1);
+    let backup = server.clone();
+    let mut client = Client::new(10_000, &server);
+    let mut sent = Vec::new();
+    assert_eq!(client.complete(&mut server, &mut sent), REGISTERED);
+    server.restore(&backup);
+    server.mode(Insecure);
+    admitted(server.handle(&sent[0]));
+    assert_eq!(client.complete(&mut server, &mut sent), RENEWED);
+    assert_eq!(server.enrolment.sequence, 2);
+    server.restore(&backup);
+    admitted(server.handle(&sent[1]));
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
