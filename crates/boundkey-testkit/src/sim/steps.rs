@@ -93,7 +93,7 @@ impl World {
             Kind::StepMachine => {
                 let offset = CLOCK_STEPS[pick(b, CLOCK_STEPS.len()).unwrap_or(0)];
                 self.actors[machine].clock.set_offset(offset);
-                if offset < 0 || offset >= DAY {
+                if !(0..DAY).contains(&offset) {
                     self.schedule(seconds(b, 1200), Event::ClockRight(Some(machine)));
                 }
             }
