@@ -28,7 +28,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         // The same tests again, optimized, and so much further.
         succeeded &= counted(crate::model::command(crate::model::STATES), &mut tally)?;
         crate::simulate::run(&["--cuts".to_owned()])?;
-        crate::simulate::run(&["--seconds".to_owned(), "20".to_owned()])?;
+        // From a fixed seed: what CI says does not depend on the hour.
+        crate::simulate::run(&["--seconds", "20", "--seed", "1"].map(str::to_owned))?;
     }
     for reason in &tally.skipped {
         println!("{reason}");

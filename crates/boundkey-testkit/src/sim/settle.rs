@@ -76,9 +76,14 @@ impl World {
                 // Nothing is locked or used up: bound to somebody else by a thief or by the administrator.
                 None => {
                     let name = self.tokens[token].name.clone();
-                    let taint = self.judge.taint(&name);
+                    let taint = self.judge.taint(&name).clone();
                     if !(taint.theft || taint.revert || taint.reset || taint.shared) {
                         self.fail(format!("actor {actor} needs a human: it is refused `{refused}`"));
+                        return;
+                    }
+                    if self.tokens[token].onboard == Onboard::Static && taint.theft {
+                        // Only while the mode was another one: the remedy is a new key for all of them.
+                        *self.report.helped.entry("a shared key that a thief replaced").or_default() += 1;
                         return;
                     }
                     if self.tokens[token].onboard == Onboard::Static {

@@ -258,7 +258,9 @@ impl Judge {
             ));
         }
         let grace = if before.is_bot() { self.graces.1 } else { self.graces.0 };
-        let numbered = !case.noted("left_shared") && !case.noted("entered_shared") && !by_grant;
+        // Each of many clients has an expiry of its own, which the lineage's record does not hold.
+        let one_of_many = before.mode() == RecoveryMode::Insecure || case.noted("left_shared");
+        let numbered = !one_of_many && !case.noted("entered_shared") && !by_grant;
         let expires =
             if healed { presented.and_then(|joined| joined.expires) } else { stood.certificates_expire_at };
         let revoked = !healed && stood.certificates_revoked;
