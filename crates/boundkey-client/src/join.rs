@@ -26,7 +26,7 @@ pub use plan::{JoinPlan, SshWish};
 use std::time::Duration;
 
 use boundkey_keys::{Entropy, PrivateKey, Secret, Signer, secret_proof_key};
-use boundkey_keystore::{AgentState, HeldKey, Keystore, PendingAttempt, TransitionError};
+use boundkey_keystore::{AgentState, HeldKey, IdentityRecord, Keystore, PendingAttempt, TransitionError};
 use boundkey_proto::{
     Answer, AttemptId, Begin, BeginReply, ChallengeView, Complete, JoinAnswer, JoinKindName, JoinResult,
     MAX_CONFIRMATIONS, PROTOCOL_VERSION, Problem, Request, build_complete, read_answer, read_begin_answer,
@@ -345,7 +345,7 @@ impl<T: Transport> Joiner<'_, T> {
         let mut renew_in = bounded_wait(result.renew_in_seconds, certified.not_after - result.server_time);
         if !(certified.not_before..certified.not_after).contains(&now) {
             // One of the two clocks is wrong: what it gave is of no use until it is right, or else when it is.
-            renew_in = renew_in.min(UNUSABLE);
+            renew_in = renew_in.min(wait_for_right_clock(state.identity.as_ref()));
         }
         store::accept_result(&mut state, &result, certified, now, now + renew_in)?;
         state.cluster = Some(view.cluster.clone());
@@ -361,8 +361,19 @@ impl<T: Transport> Joiner<'_, T> {
     }
 }
 
-/// When to join again if the certificates are not valid by this machine's clock.
-const UNUSABLE: Duration = Duration::from_secs(5 * 60);
+/// When to join again if the certificates are not valid by this machine's clock: soon, for they are of no use, then later
+/// each time, for a clock may stay wrong for long and a fleet's server may be the one that has it.
+fn wait_for_right_clock(before: Option<&IdentityRecord>) -> Duration {
+    const FIRST: Duration = Duration::from_secs(5 * 60);
+    const LONGEST: Duration = Duration::from_secs(60 * 60);
+    match before.filter(|identity| !check::was_valid_when_obtained(identity)) {
+        Some(useless) => {
+            let waited = Duration::try_from(useless.renew_at - useless.obtained_at).unwrap_or(FIRST);
+            waited.saturating_mul(2).clamp(FIRST, LONGEST)
+        }
+        None => FIRST,
+    }
+}
 
 /// What the server proposes, but neither so soon that it spins nor so late that the certificates are gone.
 fn bounded_wait(seconds: u64, lifetime: time::Duration) -> Duration {

@@ -1,7 +1,7 @@
 //! Everything that is checked of a result before any of it is stored.
 
 use boundkey_keys::PublicKey;
-use boundkey_keystore::AgentState;
+use boundkey_keystore::{AgentState, IdentityRecord};
 use boundkey_proto::{
     BundleError, CaBundle, Certificates, ChallengeView, Identity, JoinResult, Request, ResultFault,
     SignedBundle,
@@ -190,6 +190,15 @@ fn check_certificates(
         (leaf.validity().not_before.to_datetime(), leaf.validity().not_after.to_datetime());
     drop(leaf);
     Ok(Certified { not_before, not_after, ssh, x509_chain })
+}
+
+/// Whether the certificate was valid by this machine's clock when it was stored.
+pub(super) fn was_valid_when_obtained(identity: &IdentityRecord) -> bool {
+    let leaf = identity.x509_chain.first().and_then(|der| X509Certificate::from_der(der).ok());
+    leaf.is_some_and(|(_, leaf)| {
+        let validity = leaf.validity();
+        (validity.not_before.to_datetime()..validity.not_after.to_datetime()).contains(&identity.obtained_at)
+    })
 }
 
 /// As of the server's clock: a wrong clock on this side must not make it refuse what it has just been given.

@@ -49,11 +49,11 @@ async fn a_machine_registers_and_renews() {
 /// Whichever clock is wrong: what it gave is of no use, and half a day is long to wait for better.
 #[tokio::test]
 async fn certificates_that_are_not_valid_by_the_local_clock_are_replaced_soon() {
-    let mut world = World::new().await;
     let soon = Duration::from_secs(5 * 60);
     for (offset, useful) in
         [(-6, false), (-4, true), (0, true), (24 * 60 - 1, true), (24 * 60 + 1, false), (-5_000_000, false)]
     {
+        let mut world = World::new().await;
         world.client_clock.offset = time::Duration::minutes(offset);
         let joined = world.join().await.unwrap();
         assert_eq!(joined.renew_in > soon, useful, "{offset} minutes off: {:?}", joined.renew_in);
@@ -61,6 +61,22 @@ async fn certificates_that_are_not_valid_by_the_local_clock_are_replaced_soon() 
         let renew_at = world.state().identity.unwrap().renew_at;
         assert_eq!(renew_at, joined.local_time + joined.renew_in);
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_stays_wrong_is_asked_about_ever_more_rarely() {
+    let mut world = World::new().await;
+    world.client_clock.offset = time::Duration::hours(-3);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        waits.push(world.join().await.unwrap().renew_in.as_secs() / 60);
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    world.client_clock.offset = time::Duration::ZERO;
+    let useful = world.join().await.unwrap().renew_in;
+    assert!(useful > Duration::from_secs(3600), "{useful:?}");
+    world.client_clock.offset = time::Duration::hours(-3);
+    assert_eq!(world.join().await.unwrap().renew_in.as_secs(), 300, "from the beginning");
 }
 
 #[tokio::test]
