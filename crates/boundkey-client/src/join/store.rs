@@ -8,7 +8,14 @@ use super::check::Certified;
 
 /// The bundle as stored: it was verified before.
 pub(crate) fn read_bundle(text: &str) -> Option<CaBundle> {
-    serde_json::from_str::<SignedBundle>(text).ok()?.peek().ok()
+    read_signed_bundle(text).map(|(_, bundle)| bundle)
+}
+
+/// The same, with its signatures.
+pub(super) fn read_signed_bundle(text: &str) -> Option<(SignedBundle, CaBundle)> {
+    let signed = serde_json::from_str::<SignedBundle>(text).ok()?;
+    let bundle = signed.peek().ok()?;
+    Some((signed, bundle))
 }
 
 /// Back to the last pair that certificates vouched for, if the refusal shows that the server cannot read what came after
