@@ -514,6 +514,8 @@ fn every_certificate_is_on_record_before_it_is_signed() {
 #[test]
 fn a_used_secret_is_not_armed_again() {
     let (mut server, client) = bound(Standard, 1, 1);
+    // The mark is what a removal carries over, so that a token made anew with the same secret does not arm it.
+    assert!(server.enrolment.secret.used);
     let mut thief = Client::new(50_000, &server);
     assert_eq!(thief.join(&mut server), Outcome::Denied(Code::SecretUsed));
     let denial = denied(server.verdict(&thief.message(None)));
