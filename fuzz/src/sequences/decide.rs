@@ -22,6 +22,8 @@ use crate::scene::NOW;
 const UID: Uid = Uid([7; 16]);
 /// So many keys there are; no input gets so far.
 const KEYS_MADE: u8 = 96;
+/// From here on attempts of messages put together; no input makes a client get so far.
+const FOREIGN_ATTEMPTS: u16 = 0x8000;
 const AUTOMATIC: &str = "auto-token";
 
 /// Any order of joins, lost and late messages, thieves, snapshots, restored backups, verbs, changed specs and stepped
@@ -389,7 +391,11 @@ impl World {
             151..=230 => Some(self.stored.secret),
             _ => Some(99),
         };
-        let attempt = u16::try_from(choices.below(usize::from(self.next_attempt) + 3)).unwrap_or(0);
+        // One that a client made, or one that no client ever makes: nobody guesses 128 random bits beforehand.
+        let attempt = match u16::try_from(choices.below(usize::from(self.next_attempt) + 3)).unwrap_or(0) {
+            made if made <= self.next_attempt => made,
+            more => FOREIGN_ATTEMPTS + (more - self.next_attempt),
+        };
         let rest = choices.byte();
         let (certified, roles) = (rest & 1, self.roles(rest >> 1));
         Message { current, new, secret, state, attempt, position, certified, roles, honest: false }
