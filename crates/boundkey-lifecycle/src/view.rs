@@ -10,7 +10,7 @@ use boundkey_token::{RecoveryMode, Token};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::decide::{in_force, is_renewal, renewable_until, rotation_due};
+use crate::decide::{certified_until, in_force, is_renewal, renewable_until, rotation_due};
 use crate::{Enrolment, LockOrigin, Locks, OnboardingInForce, Policy};
 
 /// The derived state that `tokens ls` shows. Where several apply, the one that is first in this list.
@@ -182,7 +182,16 @@ impl View<'_> {
 
     fn renews(&self) -> bool {
         let e = self.enrolment;
-        !e.certificates_revoked && is_renewal(e.certificates_expire_at, self.grace, self.now)
+        !e.certificates_revoked && is_renewal(self.certified_until(), self.grace, self.now)
+    }
+
+    fn certified_until(&self) -> Option<OffsetDateTime> {
+        certified_until(self.enrolment, self.grace, self.now)
+    }
+
+    /// Until when a join renews, if the certificates were not revoked.
+    fn window(&self) -> Option<OffsetDateTime> {
+        self.certified_until().map(|end| renewable_until(end, self.grace))
     }
 
     fn recovery_left(&self) -> bool {
@@ -281,11 +290,10 @@ impl View<'_> {
 
     fn certificates(&self) -> String {
         let e = self.enrolment;
-        let Some(end) = e.certificates_expire_at else { return "no certificates are on record".to_owned() };
+        let (Some(end), Some(window)) = (self.certified_until(), self.window()) else { return "no certificates are on record".to_owned() };
         if e.certificates_revoked {
             return "the certificates were revoked: the next join is a recovery".to_owned();
         }
-        let window = renewable_until(end, self.grace);
         let tense = if end <= self.now { "expired" } else { "expire" };
         if self.renews() {
             format!("the certificates {tense} at {}; until {} a join renews", text(end), text(window))
@@ -351,7 +359,7 @@ impl View<'_> {
             ));
         }
         if e.is_bound() && !e.shared && self.renews() && !self.recovery_left() {
-            let until = e.certificates_expire_at.map(|end| text(renewable_until(end, self.grace)));
+            let until = self.window().map(text);
             out.push(format!(
                 "no recovery is left: a machine away until after {} needs `boundkeyctl bound-keypair grant-recovery {name}`",
                 until.unwrap_or_default()

@@ -235,6 +235,12 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("7", "the grace", decide!("limits"),
         "clock::after(until, grace)", "clock::after(until, grace * 0)",
         &["properties::clock_steps_within_the_grace_use_no_recovery", TABLE]),
+    removal("7", "what earlier joins gave", decide!("limits"),
+        "Some(earlier.fold(last, OffsetDateTime::max))", "Some(earlier.fold(last, |last, _| last))",
+        &["traps::a_join_under_a_clock_that_was_behind_costs_nothing_once_it_is_right"]),
+    removal("7", "what a clock gave that was ahead", decide!("limits"),
+        ".filter(|end| *end <= plausible)", ".filter(|_| plausible > now)",
+        &["traps::a_join_under_a_clock_that_was_ahead_gives_no_years"]),
     // 8
     removal("8", "a revoked client of a shared token", decide!("shared"),
         "if asks && case.instance().is_some_and(|record| record.revoked) {", "if false {", &[TABLE]),

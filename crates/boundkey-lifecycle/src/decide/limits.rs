@@ -13,15 +13,14 @@ use crate::{Enrolment, JoinKind, RotationRequired, Verdict, clock};
 
 /// By the server's record alone, so that no client can choose.
 pub(super) fn kind(case: &Case<'_>, way: Way) -> JoinKind {
-    let base = &case.base;
+    let grace = case.input.policy.grace(case.input.fresh.is_bot());
     let (until, revoked) = match way {
         Way::Register => return JoinKind::Register,
         // It comes from a lost or reverted state: what was issued before is in doubt, and goes.
         Way::Grant => return JoinKind::Recover,
-        Way::Numbered => (base.certificates_expire_at, base.certificates_revoked),
+        Way::Numbered => (certified_until(&case.base, grace, case.input.now), case.base.certificates_revoked),
         Way::Instance | Way::EnterShared | Way::Adopt => shared_until(case),
     };
-    let grace = case.input.policy.grace(case.input.fresh.is_bot());
     if !revoked && is_renewal(until, grace, case.input.now) { JoinKind::Renew } else { JoinKind::Recover }
 }
 
@@ -36,6 +35,20 @@ fn shared_until(case: &Case<'_>) -> (Option<OffsetDateTime>, bool) {
         Some(s) => (Some(s.certificates_expire_at), base.certificates_revoked),
         None => (None, base.certificates_revoked),
     }
+}
+
+/// Until when the lineage's certificates run: those of its last join, or an earlier one's that run longer and were
+/// not revoked. A join under a clock that was behind has certificates that ended long ago; once the clock is right, it
+/// must not have cost what an earlier join gave. What ends further ahead than the grace, a clock gave that was ahead.
+pub(crate) fn certified_until(
+    enrolment: &Enrolment,
+    grace: Duration,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    let last = enrolment.certificates_expire_at?;
+    let plausible = clock::after(now, grace);
+    let earlier = enrolment.issued.iter().map(|c| c.expires_at).filter(|end| *end <= plausible);
+    Some(earlier.fold(last, OffsetDateTime::max))
 }
 
 /// Until when a join renews, if the certificates were not revoked.

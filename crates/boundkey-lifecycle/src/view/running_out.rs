@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{LifecycleState, View};
 use crate::OnboardingInForce;
-use crate::decide::{in_force, renewable_until, rotation_due};
+use crate::decide::{in_force, rotation_due};
 
 /// What ends later is no news yet.
 const SOON: Duration = Duration::days(14);
@@ -29,10 +29,9 @@ impl View<'_> {
             return out;
         }
         if self.mode() == RecoveryMode::Standard && !self.recovery_left() {
-            let until = e.certificates_expire_at.map(|end| renewable_until(end, self.grace));
             let overdue = state == LifecycleState::Overdue;
             out.extend(
-                self.soon(until.filter(|_| overdue))
+                self.soon(self.window().filter(|_| overdue))
                     .map(|left| format!("renews for {left}, no recovery after")),
             );
         }

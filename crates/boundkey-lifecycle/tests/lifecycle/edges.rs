@@ -53,6 +53,31 @@ fn the_same_of_one_of_many_clients() {
 }
 
 #[test]
+fn an_earlier_join_renews_to_the_end_of_its_grace_and_counts_if_it_ends_within_one() {
+    let grace = Policy::default().host_grace;
+    // What an earlier join gave: it ends so much before this moment, less a grace; or so much after it, with one.
+    let cases = [
+        (grace, RECOVERED),
+        (grace - Duration::from_secs(1), RENEWED),
+        (Duration::ZERO, RENEWED),
+    ];
+    for (ago, outcome) in cases {
+        assert_eq!(joins_with(|now| now - ago), outcome, "ended {ago:?} ago");
+    }
+    assert_eq!(joins_with(|now| now + grace), RENEWED);
+    assert_eq!(joins_with(|now| now + grace + Duration::from_secs(1)), RECOVERED);
+}
+
+/// A join whose last certificates are past their grace, with others on record that end then.
+fn joins_with(end: impl Fn(time::OffsetDateTime) -> time::OffsetDateTime) -> Outcome {
+    let (mut server, mut client) = bound(Standard, 2, 1);
+    server.later(LIFETIME + Policy::default().host_grace);
+    server.enrolment.issued =
+        vec![IssuedCertificate { ca: CaKind::Host, serial: "01".to_owned(), expires_at: end(server.now) }];
+    client.join(&mut server)
+}
+
+#[test]
 fn what_has_ended_is_not_revoked() {
     for (later, revoked) in [(Duration::from_secs(1), 0), (Duration::ZERO, 0)] {
         let (mut server, _) = bound(Standard, 1, 1);

@@ -260,6 +260,44 @@ fn an_answer_lost_while_the_servers_clock_was_years_ahead_keeps_nobody_out_once_
     assert!(!server.is_locked());
 }
 
+/// Fails if only the last join's certificates count: a server whose clock was behind for a while, by more than the grace,
+/// would send every machine that joined meanwhile to an administrator as soon as its clock is right.
+#[test]
+fn a_join_under_a_clock_that_was_behind_costs_nothing_once_it_is_right() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.earlier(DAY * 40);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(client.join(&mut server), RENEWED);
+    server.later(DAY * 40);
+    let said = explain(server.token.as_ref().unwrap(), &server.enrolment, &[], &server.policy, server.now);
+    assert_eq!(said.next_join, "renews; no recovery is used");
+    assert_eq!(client.join(&mut server), RENEWED);
+}
+
+/// What was revoked meanwhile counts for nothing, whatever its end.
+#[test]
+fn a_clock_that_was_behind_brings_back_nothing_that_was_revoked() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.verb(Verb::Revoke);
+    server.verb(Verb::GrantRecovery { count: 1 });
+    server.earlier(DAY * 40);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    server.later(DAY * 40);
+    assert_eq!(client.join(&mut server), Outcome::Denied(Code::RecoveryLimitReached));
+}
+
+/// Fails if any end on record counts: one join under a clock that was ahead would make renewals of all joins for years.
+#[test]
+fn a_join_under_a_clock_that_was_ahead_gives_no_years() {
+    let (mut server, mut client) = bound(Standard, 3, 2);
+    server.later(DAY * 3650);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    server.earlier(DAY * 3650);
+    assert_eq!(client.join(&mut server), RENEWED);
+    server.later(DAY * 60);
+    assert_eq!(client.join(&mut server), RECOVERED);
+}
+
 /// The same with the rotation that a resync asks for: the copy's key dies.
 #[test]
 fn a_resync_changes_the_key() {

@@ -261,8 +261,12 @@ impl Judge {
         // Each of many clients has an expiry of its own, which the lineage's record does not hold.
         let one_of_many = before.mode() == RecoveryMode::Insecure || case.noted("left_shared");
         let numbered = !one_of_many && !case.noted("entered_shared") && !by_grant;
-        let expires =
+        let last =
             if healed { presented.and_then(|joined| joined.expires) } else { stood.certificates_expire_at };
+        // Certificates of earlier joins that nobody revoked; but for those of a clock that was ahead.
+        let mut ends: Vec<_> = stood.issued.iter().map(|certificate| certificate.expires_at).collect();
+        ends.retain(|end| *end - case.now <= grace);
+        let expires = last.map(|last| ends.into_iter().fold(last, Ord::max));
         let revoked = !healed && stood.certificates_revoked;
         if let Some(expires) = expires.filter(|_| numbered && code != "registered") {
             let late = case.now >= expires + grace || revoked;
