@@ -1,5 +1,5 @@
 use boundkey_store::records::{
-    AuthorityRecord, BotRecord, ClusterRecord, EnrolmentRecord, EventRecord, InstanceEntry, LockIndex,
+    AuthorityRecord, BotRecord, CaBundleRecord, ClusterRecord, EnrolmentRecord, EventRecord, InstanceEntry, LockIndex,
     LockRecord, Record, RevokedRecord, TokenRecord,
 };
 
@@ -14,6 +14,7 @@ pub fn stored_record(data: &[u8]) {
     read::<EventRecord>(data);
     read::<AuthorityRecord>(data);
     read::<ClusterRecord>(data);
+    read::<CaBundleRecord>(data);
     read::<RevokedRecord>(data);
 }
 

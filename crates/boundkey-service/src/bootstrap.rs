@@ -4,7 +4,7 @@ use boundkey_ca::{AuthorityKey, CaError, SshAuthority, X509Authority};
 use boundkey_keys::{Entropy, MasterKey};
 use boundkey_lifecycle::{CaKind, Sealed};
 use boundkey_proto::BundleError;
-use boundkey_store::records::{AuthorityRecord, ClusterRecord, Record, RecordError};
+use boundkey_store::records::{AuthorityRecord, CaBundleRecord, ClusterRecord, Record, RecordError};
 use boundkey_store::{Batch, CommitError, Condition, Entry, Store, StoreError, Write, keys};
 use time::OffsetDateTime;
 
@@ -115,9 +115,17 @@ pub(crate) async fn open_cluster(
                 asked: cluster.to_owned(),
             });
         }
-        let authorities = load(master, &record.record, &entries[1..])?;
-        remember_master(store, master, &record, now).await?;
-        return Ok(authorities);
+        let (bundle, cas) = entries[1..].split_last().expect("as many as were asked for");
+        let bundle = Loaded::<CaBundleRecord>::decode_opt(bundle.as_ref())?;
+        let authorities = load(master, &record.record, bundle.as_ref(), cas)?;
+        match remember(store, master, &authorities, &record, bundle.as_ref(), now).await {
+            Ok(()) => return Ok(authorities),
+            // Another replica signed the bundle at this moment: one of the two is everybody's.
+            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown(_))) => {
+                last_conflict = Some(error)
+            }
+            Err(error) => return Err(StartError::Commit(error)),
+        }
     }
     Err(StartError::Commit(last_conflict.unwrap_or(CommitError::Unknown("no attempt was made".to_owned()))))
 }
@@ -125,6 +133,7 @@ pub(crate) async fn open_cluster(
 fn wanted_keys() -> Vec<String> {
     std::iter::once(keys::CLUSTER.to_owned())
         .chain(CA_KINDS.into_iter().map(|kind| keys::authority(ca_kind_text(kind))))
+        .chain(std::iter::once(keys::CA_BUNDLE.to_owned()))
         .collect()
 }
 
@@ -196,13 +205,16 @@ fn make(
     };
     let (ssh_host, ssh_user) = (ssh(CaKind::SshHost)?, ssh(CaKind::SshUser)?);
     let authorities =
-        Authorities::new(cluster, tls, host, bot, ssh_host, ssh_user).map_err(StartError::Bundle)?;
+        Authorities::new(cluster, &[], tls, host, bot, ssh_host, ssh_user).map_err(StartError::Bundle)?;
+    batch.conditions.push(Condition::Absent { key: keys::CA_BUNDLE.to_owned() });
+    batch.writes.push(put(keys::CA_BUNDLE, &signed(&authorities)));
     Ok((authorities, batch))
 }
 
 fn load(
     master: &MasterKey,
     cluster: &ClusterRecord,
+    bundle: Option<&Loaded<CaBundleRecord>>,
     entries: &[Option<Entry>],
 ) -> Result<Authorities, StartError> {
     let mut opened = Vec::with_capacity(CA_KINDS.len());
@@ -227,28 +239,37 @@ fn load(
     let (tls, host, bot) = (x509()?, x509()?, x509()?);
     let ssh_host = SshAuthority::new(next().1);
     let ssh_user = SshAuthority::new(next().1);
-    Authorities::new(&cluster.cluster, tls, host, bot, ssh_host, ssh_user).map_err(StartError::Bundle)
+    let before = bundle.map_or(&[][..], |bundle| &bundle.record.signed);
+    Authorities::new(&cluster.cluster, before, tls, host, bot, ssh_host, ssh_user).map_err(StartError::Bundle)
 }
 
-/// A keyring whose first key is new opens what the older ones sealed: from now on its fingerprint names the store.
-async fn remember_master(
+/// A keyring whose first key is new opens what the older ones sealed: from now on its fingerprint names the store. A
+/// bundle that had to be signed anew is kept for the next start and the other replicas.
+async fn remember(
     store: &dyn Store,
     master: &MasterKey,
+    authorities: &Authorities,
     record: &Loaded<ClusterRecord>,
+    bundle: Option<&Loaded<CaBundleRecord>>,
     now: OffsetDateTime,
-) -> Result<(), StartError> {
-    let fingerprint = master.fingerprint();
-    if record.record.master_fingerprint == fingerprint {
+) -> Result<(), CommitError> {
+    let mut batch = Batch::default();
+    let next = ClusterRecord { master_fingerprint: master.fingerprint(), ..record.record.clone() };
+    if next != record.record {
+        batch.conditions.push(unchanged(keys::CLUSTER, Some(record)));
+        batch.writes.push(put(keys::CLUSTER, &next));
+    }
+    let signed = signed(authorities);
+    if bundle.is_none_or(|stored| stored.record != signed) {
+        batch.conditions.push(unchanged(keys::CA_BUNDLE, bundle));
+        batch.writes.push(put(keys::CA_BUNDLE, &signed));
+    }
+    if batch.writes.is_empty() {
         return Ok(());
     }
-    let next = ClusterRecord { master_fingerprint: fingerprint, ..record.record.clone() };
-    let batch = Batch {
-        conditions: vec![unchanged(keys::CLUSTER, Some(record))],
-        writes: vec![put(keys::CLUSTER, &next)],
-    };
-    match store.commit(batch, now).await {
-        // Somebody else remembered the same; the next start would try again.
-        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
-        Err(error) => Err(StartError::Commit(error)),
-    }
+    store.commit(batch, now).await.map(drop)
+}
+
+fn signed(authorities: &Authorities) -> CaBundleRecord {
+    CaBundleRecord { signed: authorities.bundle().0.clone() }
 }

@@ -12,6 +12,8 @@ pub const LOCK: &str = "lock/";
 pub const EVENT: &str = "event/";
 /// The cluster's name and the fingerprint of its master key.
 pub const CLUSTER: &str = "meta/cluster";
+/// The signed CA bundle.
+pub const CA_BUNDLE: &str = "meta/ca-bundle";
 
 /// A token, by its name.
 pub fn token(name: &str) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use boundkey_keys::MasterKey;
+use boundkey_store::records::CaBundleRecord;
 use boundkey_store::{Batch, MemoryStore, Store, Write, keys};
 use time::macros::datetime;
 
@@ -24,6 +25,31 @@ fn a_second_start_finds_the_same_cas() {
         assert_eq!(exported, again.authorities().export(kind), "{kind:?}");
     }
     assert_eq!(first.service.ca_pins(), again.ca_pins());
+    assert_eq!(first.service.authorities().bundle(), again.authorities().bundle(), "signed once");
+}
+
+#[test]
+fn a_bundle_that_is_missing_or_not_of_these_cas_is_signed_anew_and_kept() {
+    let first = Fixture::new();
+    let put = |signed: &[&str]| {
+        let record = CaBundleRecord { signed: signed.iter().map(|text| (*text).to_owned()).collect() };
+        vec![Write::record(keys::CA_BUNDLE, &record)]
+    };
+    let other = Fixture::new();
+    let foreign: Vec<&str> = other.service.authorities().bundle().0.iter().map(String::as_str).collect();
+    for writes in
+        [vec![Write::Delete { key: keys::CA_BUNDLE.to_owned() }], put(&[]), put(&["a.b.c"]), put(&foreign)]
+    {
+        now(first.store.commit(Batch { conditions: Vec::new(), writes }, first.service.now())).unwrap();
+        let starts = || {
+            let config = ServiceConfig::new(CLUSTER);
+            start(first.store.clone(), clock(), MasterKey::new(1, [7; 32]), config).unwrap()
+        };
+        let (one, other) = (starts(), starts());
+        let tls = one.authorities().tls.key().public_key().clone();
+        assert_eq!(one.authorities().bundle().verify(&[tls]).unwrap().cluster, CLUSTER);
+        assert_eq!(one.authorities().bundle(), other.authorities().bundle());
+    }
 }
 
 #[test]

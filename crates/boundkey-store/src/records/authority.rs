@@ -28,6 +28,13 @@ pub struct ClusterRecord {
     pub created_at: OffsetDateTime,
 }
 
+/// What agents are told of the CAs, signed once for each change of them: all replicas hand out the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaBundleRecord {
+    /// Compact JWS, one for each key that signed.
+    pub signed: Vec<String>,
+}
+
 /// A revoked certificate; authority, expiry and serial are in the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedRecord {
@@ -41,4 +48,5 @@ pub struct RevokedRecord {
 
 super::encoded_as_it_is!(AuthorityRecord, "authority");
 super::encoded_as_it_is!(ClusterRecord, "cluster");
+super::encoded_as_it_is!(CaBundleRecord, "ca bundle");
 super::encoded_as_it_is!(RevokedRecord, "revoked certificate");

@@ -21,7 +21,7 @@ mod token;
 mod tests;
 
 pub use audit::EventRecord;
-pub use authority::{AuthorityRecord, ClusterRecord, RevokedRecord};
+pub use authority::{AuthorityRecord, CaBundleRecord, ClusterRecord, RevokedRecord};
 pub use bot::BotRecord;
 pub use enrolment::{EnrolmentRecord, InstanceEntry};
 pub use lock::{LockIndex, LockRecord};

@@ -247,6 +247,10 @@ fn cluster() -> ClusterRecord {
     }
 }
 
+fn ca_bundle() -> CaBundleRecord {
+    CaBundleRecord { signed: vec!["aGVhZA.Ym9keQ.c2lnbmVk".to_owned()] }
+}
+
 fn revoked() -> RevokedRecord {
     RevokedRecord { revoked_at: at(19), expires_at: at(20) }
 }
@@ -279,6 +283,7 @@ golden! {
     the_encoding_of_an_event_is_golden: "event-v1.json" = event();
     the_encoding_of_an_authority_is_golden: "authority-v1.json" = authority();
     the_encoding_of_a_cluster_is_golden: "cluster-v1.json" = cluster();
+    the_encoding_of_a_ca_bundle_is_golden: "ca-bundle-v1.json" = ca_bundle();
     the_encoding_of_a_revoked_certificate_is_golden: "revoked-v1.json" = revoked();
 }
 
@@ -294,6 +299,7 @@ fn every_encoding_starts_with_its_version() {
         event().encode(),
         authority().encode(),
         cluster().encode(),
+        ca_bundle().encode(),
         revoked().encode(),
     ];
     for bytes in all {
