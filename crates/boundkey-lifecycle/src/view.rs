@@ -290,7 +290,9 @@ impl View<'_> {
 
     fn certificates(&self) -> String {
         let e = self.enrolment;
-        let (Some(end), Some(window)) = (self.certified_until(), self.window()) else { return "no certificates are on record".to_owned() };
+        let (Some(end), Some(window)) = (self.certified_until(), self.window()) else {
+            return "no certificates are on record".to_owned();
+        };
         if e.certificates_revoked {
             return "the certificates were revoked: the next join is a recovery".to_owned();
         }

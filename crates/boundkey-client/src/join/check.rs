@@ -61,6 +61,9 @@ pub enum ResultError {
         /// In the certificate.
         found: String,
     },
+    /// One was asked for: without it the machine's ssh would go on with one that runs out.
+    #[error("the OpenSSH certificate that was asked for is missing")]
+    NoSsh,
     /// The OpenSSH certificate is not usable.
     #[error("the OpenSSH certificate is not usable: {0}")]
     Ssh(String),
@@ -78,7 +81,7 @@ impl ResultError {
             Self::Digest => "digest",
             Self::OtherKey { .. } => "other_key",
             Self::OtherIdentity { .. } => "other_identity",
-            Self::Ssh(_) => "ssh",
+            Self::NoSsh | Self::Ssh(_) => "ssh",
         }
     }
 }
@@ -188,7 +191,8 @@ fn check_certificates(
     let ssh = match (&certificates.ssh, &request.ssh_key) {
         (Some(line), Some(key)) => Some(ssh::check(line, key, ssh_cas, &result.identity)?),
         (Some(_), None) => return Err(ResultError::OtherKey { what: "OpenSSH" }),
-        (None, _) => None,
+        (None, Some(_)) => return Err(ResultError::NoSsh),
+        (None, None) => None,
     };
     let (not_before, not_after) =
         (leaf.validity().not_before.to_datetime(), leaf.validity().not_after.to_datetime());

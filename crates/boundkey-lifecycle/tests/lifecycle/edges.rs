@@ -56,11 +56,7 @@ fn the_same_of_one_of_many_clients() {
 fn an_earlier_join_renews_to_the_end_of_its_grace_and_counts_if_it_ends_within_one() {
     let grace = Policy::default().host_grace;
     // What an earlier join gave: it ends so much before this moment, less a grace; or so much after it, with one.
-    let cases = [
-        (grace, RECOVERED),
-        (grace - Duration::from_secs(1), RENEWED),
-        (Duration::ZERO, RENEWED),
-    ];
+    let cases = [(grace, RECOVERED), (grace - Duration::from_secs(1), RENEWED), (Duration::ZERO, RENEWED)];
     for (ago, outcome) in cases {
         assert_eq!(joins_with(|now| now - ago), outcome, "ended {ago:?} ago");
     }

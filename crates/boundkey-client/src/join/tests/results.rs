@@ -215,6 +215,11 @@ fn openssh() -> Vec<Case> {
             "ssh",
             with(&[("certificates/ssh", json!("ssh-ed25519 AAAA"))]),
         ),
+        (
+            "no OpenSSH certificate although one was asked for",
+            "ssh",
+            with(&[("certificates/ssh", Value::Null)]),
+        ),
     ]
 }
 
