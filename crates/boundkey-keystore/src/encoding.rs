@@ -45,21 +45,25 @@ impl AgentState {
         if text[0] != b'{' {
             return Err(StateFormatError::Foreign);
         }
-        let head: Head<'_> = serde_json::from_slice(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => StateFormatError::Foreign,
-            _ => StateFormatError::of_json(&error),
-        })?;
-        if head.kind != Some(KIND) {
-            return Err(StateFormatError::Foreign);
-        }
-        match head.version {
-            Some(VERSION) => {}
-            Some(found) => return Err(StateFormatError::Version { found }),
-            None => return Err(StateFormatError::Foreign),
-        }
-        let document: Document<'_> =
-            serde_json::from_slice(text).map_err(|error| StateFormatError::of_json(&error))?;
+        let document = match serde_json::from_slice::<Document<'_>>(text) {
+            Ok(document) if document.kind == KIND && document.version == VERSION => document,
+            other => return Err(not_of_this_version(text, other.err())),
+        };
         document.check()
+    }
+}
+
+/// A foreign or newer file is told from a damaged one by its head.
+fn not_of_this_version(text: &[u8], error: Option<serde_json::Error>) -> StateFormatError {
+    let head: Head<'_> = match serde_json::from_slice(text) {
+        Ok(head) => head,
+        Err(error) if error.is_data() => return StateFormatError::Foreign,
+        Err(error) => return StateFormatError::of_json(&error),
+    };
+    match (head.kind, head.version, error) {
+        (Some(KIND), Some(VERSION), Some(error)) => StateFormatError::of_json(&error),
+        (Some(KIND), Some(found), _) => StateFormatError::Version { found },
+        _ => StateFormatError::Foreign,
     }
 }
 
