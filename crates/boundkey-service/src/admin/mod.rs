@@ -102,6 +102,20 @@ pub async fn remove_lock(service: &Service, context: &RequestContext, id: &str) 
     carry_out(service, context, &locks::RemoveLock(id)).await
 }
 
+/// What `DELETE /v1/tokens/NAME?confirm=true` does, for embedders and simulations: a bound token's machine is cut off when its
+/// certificates expire; with `revoke`, at once.
+///
+/// # Errors
+/// No such token, or the store.
+pub async fn remove_token(
+    service: &Service,
+    context: &RequestContext,
+    name: &str,
+    revoke: bool,
+) -> Result<(), Refusal> {
+    carry_out(service, context, &tokens::RemoveToken::confirmed(name, revoke)).await.map(drop)
+}
+
 async fn apply_all(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,

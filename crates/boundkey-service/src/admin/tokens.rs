@@ -155,9 +155,16 @@ pub(super) struct RemoveQuery {
     revoke: bool,
 }
 
-struct RemoveToken<'a> {
+pub(super) struct RemoveToken<'a> {
     name: &'a str,
-    query: &'a RemoveQuery,
+    query: RemoveQuery,
+}
+
+impl<'a> RemoveToken<'a> {
+    /// Bound or not.
+    pub(super) fn confirmed(name: &'a str, revoke: bool) -> Self {
+        Self { name, query: RemoveQuery { confirm: true, revoke } }
+    }
 }
 
 #[async_trait]
@@ -220,5 +227,5 @@ pub(super) async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> Result<Json<Value>, Refusal> {
-    Ok(Json(carry_out(&service, &context, &RemoveToken { name: &name, query: &query }).await?))
+    Ok(Json(carry_out(&service, &context, &RemoveToken { name: &name, query }).await?))
 }

@@ -22,7 +22,7 @@ Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SE
                      conditions-ignored, events-lost, attempts-forgotten
 ";
 
-/// Runs of the shrinker: some seconds for most scenarios.
+/// Runs of the shrinker (of a small world; a big one counts for more): some seconds for most scenarios.
 const SHRINK_TRIES: usize = 600;
 
 struct Options {
@@ -161,7 +161,7 @@ fn simulate(options: &Options) -> ExitCode {
             Ok((report, _)) => sum.add(&report),
             Err(failure) => return broken(&failure, how, options.json),
         }
-        if !scenario.big {
+        if scenario.tokens.is_none() {
             seed += 1;
         }
         if enough(sum.worlds) {
@@ -201,7 +201,8 @@ fn broken(failure: &Failure, how: Replay, json: bool) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("seed {}, after step {}: {}", failure.scenario.seed, failure.step, failure.fault);
-    let shortest = if failure.scenario.big { failure.clone() } else { shrink(failure, how, SHRINK_TRIES) };
+    eprintln!("looking for a shorter one; this takes some minutes at most");
+    let shortest = shrink(failure, how, SHRINK_TRIES);
     println!(
         "shrunk from {} to {} steps: {}\n",
         failure.scenario.steps.len(),

@@ -4,15 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 
 use boundkey_api::VerbRequest;
-use boundkey_lifecycle::LockOrigin;
-use boundkey_service::admin::{apply_resources, carry_out_verb, remove_lock};
+use boundkey_keys::Secret;
+use boundkey_lifecycle::{LockInForce, LockOrigin};
+use boundkey_service::admin::{apply_resources, carry_out_verb, remove_lock, remove_token};
 use boundkey_service::{RequestContext, Service, join};
 use boundkey_store::Store as _;
-use boundkey_token::{Bot, Lock, LockTarget, Resource};
+use boundkey_token::{Bot, Lock, LockTarget, Resource, SpecSecret};
 
-use super::edges::view;
 use super::judge::Knowledge;
-use super::plan::{Onboard, name};
+use super::plan::{Onboard, name, secret};
 use super::server::at_once;
 use super::world::{Done, Of, World};
 
@@ -60,7 +60,7 @@ impl World {
         for token in 0..self.tokens.len() {
             let secret = self.tokens[token].spec_secret();
             let name = self.tokens[token].name.clone();
-            if let Some(view) = self.judge.views.get_mut(&name) {
+            if let Some(view) = self.judge.views.tokens.get_mut(&name) {
                 view.secret = secret;
             }
             self.deploy(token);
@@ -96,8 +96,11 @@ impl World {
         })
     }
 
-    /// The token as it is on file.
+    /// The token as it is on file; one that was removed waits until it is created again.
     pub(super) fn apply(&mut self, token: usize) {
+        if self.judge.view(&self.tokens[token].name).is_none_or(|view| view.token.is_none()) {
+            return;
+        }
         let resource = Resource::Token(self.tokens[token].token.clone());
         self.apply_resource("apply", token, resource)
     }
@@ -112,25 +115,64 @@ impl World {
     }
 
     pub(super) fn lock(&mut self, token: usize, ttl: Option<time::Duration>) {
-        let target = self.tokens[token].name.clone();
+        let target = LockTarget::Token(self.tokens[token].name.clone());
+        self.lock_target(token, "token", target, ttl);
+    }
+
+    /// The host or instance that the token's machine is, or its bot.
+    pub(super) fn lock_identity(&mut self, token: usize, how: u64) {
+        let Some(view) = self.judge.view(&self.tokens[token].name) else { return };
+        let target = match (&view.enrolment.identity, &self.tokens[token].token.spec.bot_name) {
+            (_, Some(bot)) if how.is_multiple_of(4) => LockTarget::Bot(bot.to_string()),
+            (Some(id), _) if id.is_bot() => LockTarget::BotInstance(id.id().to_owned()),
+            (Some(id), _) => LockTarget::Host(id.id().to_owned()),
+            (None, _) => return,
+        };
+        let ttl = (how % 3 == 0).then(|| time::Duration::minutes(i64::try_from(how % 3000).unwrap_or(0)));
+        let kind = if matches!(target, LockTarget::Bot(_)) { "bot" } else { "identity" };
+        self.lock_target(token, kind, target, ttl);
+    }
+
+    fn lock_target(&mut self, token: usize, kind: &str, target: LockTarget, ttl: Option<time::Duration>) {
         let now = boundkey_service::Clock::now(&*self.servers[0].clock);
         let lock = Lock {
-            name: name(&format!("hand-{target}")),
+            name: name(&format!("hand-{kind}-{}", self.tokens[token].name)),
             revision: None,
-            target: LockTarget::Token(target),
+            target,
             message: Some("by hand".to_owned()),
             expires: ttl.map(|ttl| now + ttl),
         };
         self.apply_resource("lock", token, Resource::Lock(lock))
     }
 
+    /// Its machine is cut off.
+    pub(super) fn remove(&mut self, token: usize, revoke: bool) {
+        let name = self.tokens[token].name.clone();
+        self.administer("remove", token, |service, context| {
+            Box::pin(async move {
+                let removed = remove_token(&service, &context, &name, revoke).await;
+                removed.map(|()| None).map_err(|refusal| refusal.to_string())
+            })
+        })
+    }
+
+    /// Under the same name, with a secret that nobody used, for the same machine.
+    pub(super) fn recreate(&mut self, token: usize) {
+        let mut rng = self.rng(&[0x5ec, token as u64, self.judge.step]);
+        let onboarding = &mut self.tokens[token].token.spec.bound_keypair.onboarding;
+        if onboarding.registration_secret.is_some() {
+            onboarding.registration_secret = Some(SpecSecret(Secret::new(secret(&mut rng))));
+        }
+        let resource = Resource::Token(self.tokens[token].token.clone());
+        self.apply_resource("create", token, resource)
+    }
+
     /// Removes the locks by hand.
     pub(super) fn unlock(&mut self, token: usize) {
         let now = boundkey_service::Clock::now(&*self.servers[0].clock);
-        let view = self.judge.view(&self.tokens[token].name);
-        let by_hand =
-            view.and_then(|view| view.locks_in_force(now).find(|lock| lock.origin == LockOrigin::ByHand));
-        let Some(id) = by_hand.map(|lock| lock.id.clone()) else { return };
+        let by_hand = |lock: &&LockInForce| lock.origin == LockOrigin::ByHand;
+        let lock = self.judge.views.locks_for(&self.tokens[token].name, now).find(by_hand);
+        let Some(id) = lock.map(|lock| lock.id.clone()) else { return };
         self.administer("unlock", token, |service, context| {
             Box::pin(async move {
                 remove_lock(&service, &context, &id)
@@ -154,38 +196,43 @@ impl World {
     pub(super) fn administered(&mut self, task: AdminTask, outcome: Result<Option<String>, String>) {
         let AdminTask { verb, token, history, .. } = task;
         match outcome {
-            Ok(Some(secret)) if history == self.judge.history => self.enrol_anew(token, &secret),
+            Ok(Some(secret)) if history == self.judge.history => self.enrol_anew(token, Some(secret)),
+            Ok(None) if verb == "create" && history == self.judge.history => {
+                self.enrol_anew(token, self.tokens[token].spec_secret());
+            }
             Ok(_) => {}
             Err(refusal) => self.note(|| format!("the administrator is refused {verb}: {refusal}")),
         }
     }
 
-    /// After `reset`: the machine is given the new secret; half of them are told to forget their state first.
-    fn enrol_anew(&mut self, token: usize, secret: &str) {
+    /// After `reset`, or when the token was created again: the machine is given the new secret, or the initial key again;
+    /// half of those with a secret are told to forget their state first.
+    fn enrol_anew(&mut self, token: usize, secret: Option<String>) {
         let name = self.tokens[token].name.clone();
-        let Some(view) = self.judge.views.get_mut(&name) else { return };
+        let Some(view) = self.judge.views.tokens.get_mut(&name) else { return };
         if view.enrolment.is_bound() {
             // Somebody else reset it again, or it is bound already.
             return;
         }
-        view.secret = Some(secret.to_owned());
+        view.secret = secret.clone();
         self.judge.taint(&name).reset = true;
         let machines: Vec<usize> = (0..self.actors.len())
             .filter(|a| self.actors[*a].honest && self.actors[*a].token == token)
             .collect();
         for actor in machines {
             self.process_dies(actor, 1_000_000);
-            let forgets = self.rng(&[0xf0, actor as u64, self.judge.step]).chance(500);
+            let forgets = secret.is_none() || self.rng(&[0xf0, actor as u64, self.judge.step]).chance(500);
             let knows = &mut self.judge.holders[actor].knows;
             if forgets {
                 self.actors[actor].disk.wipe();
                 *knows = Knowledge::default();
-                knows.learn(view_of_nothing());
+                self.tokens[token].place_key(&self.actors[actor].disk);
+                knows.learn(super::edges::view(&self.actors[actor].disk.load().unwrap_or_default()));
             }
-            knows.secret = Some(secret.to_owned());
+            knows.secret.clone_from(&secret);
             let mut rng = self.rng(&[0x71, actor as u64]);
             self.actors[actor].plan =
-                std::sync::Arc::new(self.tokens[token].join_plan(Some(secret), &mut rng));
+                std::sync::Arc::new(self.tokens[token].join_plan(secret.as_deref(), &mut rng));
         }
     }
 
@@ -194,17 +241,28 @@ impl World {
         let name = self.tokens[token].name.clone();
         let now = boundkey_service::Clock::now(&*self.servers[0].clock);
         let view = self.judge.view(&name)?.clone();
+        if view.token.is_none() {
+            self.recreate(token);
+            return Some("the token had been removed");
+        }
         let theft = self.judge.taint(&name).theft;
         if view.is_expired(now) {
             self.tokens[token].token.expires = None;
             self.apply(token);
             return Some("the token had expired");
         }
-        if view.locks_in_force(now).any(|lock| lock.origin == LockOrigin::ByHand) {
+        let locks: Vec<LockOrigin> =
+            self.judge.views.locks_for(&name, now).map(|lock| lock.origin.clone()).collect();
+        if locks.contains(&LockOrigin::ByHand) {
             self.unlock(token);
             return Some("locked by hand");
         }
-        if view.locks_in_force(now).any(|lock| lock.origin != LockOrigin::ByHand) {
+        if view.registration_ended(now) {
+            self.tokens[token].token.spec.bound_keypair.onboarding.must_register_before = None;
+            self.apply(token);
+            return Some("the time for registering had passed");
+        }
+        if !locks.is_empty() {
             let bound = view.enrolment.bound_public_key.as_ref().map(|key| key.thumbprint());
             let holds = self.actors.iter().zip(&self.judge.holders).any(|(actor, holder)| {
                 let disk = holder.knows.disk;
@@ -230,8 +288,4 @@ impl World {
         }
         None
     }
-}
-
-fn view_of_nothing() -> super::hub::DiskView {
-    view(&boundkey_keystore::AgentState::default())
 }

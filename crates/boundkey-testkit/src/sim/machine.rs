@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use boundkey_client::join::{JoinError, JoinPlan, Joined, Joiner, Remedy};
 use boundkey_client::{Backoff, Setback};
-use boundkey_keystore::HeldKey;
 
 use super::clock::{DAY, Micros, SECOND, SimClock};
 use super::edges::{Disk, Mounted, Wire, view};
 use super::hub::ActorId;
 use super::judge::{Holder, Knowledge};
-use super::plan::Onboard;
 use super::rng::SimEntropy;
 use super::world::{Done, Event, Of, World};
 
@@ -82,12 +80,7 @@ impl World {
             let disk = Disk::default();
             let plan = &self.tokens[token];
             let secret = plan.spec_secret();
-            if let (Onboard::Key, Some(key)) = (plan.onboard, &plan.key) {
-                let mut state = disk.load().unwrap_or_default();
-                let adopted = state.adopt_key(HeldKey::new(key.duplicate()));
-                adopted.expect("an empty state takes a first key");
-                disk.save(&state).expect("memory does not fill up");
-            }
+            plan.place_key(&disk);
             let state = disk.load().unwrap_or_default();
             let mut knows = Knowledge { secret, ..Knowledge::default() };
             knows.learn(view(&state));
@@ -174,7 +167,6 @@ impl World {
                 self.note(|| format!("actor {actor} is in: {kind:?}"));
                 self.actors[actor].backoff.reset();
                 self.actors[actor].refused_in_a_row = 0;
-                self.judge.completed(actor);
                 self.ended.insert(actor, Ok(()));
                 joined.renew_in
             }
@@ -190,7 +182,6 @@ impl World {
                     // The real pause is a quarter of an hour for ever; a world of weeks is spared most of it.
                     let doublings = who.refused_in_a_row.min(6);
                     who.refused_in_a_row += 1;
-                    self.judge.completed(actor);
                     self.ended.insert(actor, Err(shown));
                     wait * (1 << doublings)
                 } else {

@@ -56,9 +56,6 @@ impl World {
         if self.rates_left == 0 && self.rates.lost + self.rates.answers_lost > 100 {
             self.rates = Rates::PRESETS[1];
         }
-        if !posted.is_begin {
-            self.judge.used(actor);
-        }
         self.schedule(PATIENCE, Event::Reply { slot: posted.slot, reply: Err(broken("no answer in time")) });
         let mut server = self.actors[actor].server % self.servers.len();
         if self.servers[server].service.is_none() && rng.chance(500) {

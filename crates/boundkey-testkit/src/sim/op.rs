@@ -75,6 +75,8 @@ kinds! {
     StealSecret = "steal_secret", 1;
     /// A lock by hand.
     Lock = "lock", 2;
+    /// A lock by hand on the token's host or instance, or on its bot.
+    LockIdentity = "lock_identity", 1;
     /// The locks by hand go.
     Unlock = "unlock", 3;
     /// A rotation is asked for.
@@ -95,6 +97,12 @@ kinds! {
     Limit = "limit", 1;
     /// The token expires, or is revived.
     Expire = "expire", 1;
+    /// A time until which a machine has to register, or none.
+    Deadline = "deadline", 1;
+    /// The token is removed; or, if it is, created again for the same machine.
+    Remove = "remove", 1;
+    /// All replicas get a new master key, and keep the old ones.
+    MasterKey = "master_key", 1;
     /// The same spec is applied again.
     Reapply = "reapply", 3;
     /// The machine is told to join now.
@@ -148,9 +156,15 @@ pub(super) fn generate(seed: u64, length: usize) -> Vec<Step> {
         let kind = pick(rng.below(total));
         let skip = match kind {
             Kind::Steal | Kind::Thief | Kind::StealSecret | Kind::Revert => without_theft,
-            Kind::Lock | Kind::Revoke | Kind::Reset | Kind::Mode | Kind::Resync | Kind::Expire => {
-                without_admin
-            }
+            Kind::Lock
+            | Kind::LockIdentity
+            | Kind::Revoke
+            | Kind::Reset
+            | Kind::Remove
+            | Kind::Mode
+            | Kind::Resync
+            | Kind::Deadline
+            | Kind::Expire => without_admin,
             Kind::Restore => without_restore,
             _ => false,
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use boundkey_client::config::{Credential, SecretSource, StaticKeySource};
 use boundkey_client::join::{JoinPlan, SshWish};
 use boundkey_keys::{PrivateKey, Secret};
+use boundkey_keystore::HeldKey;
 use boundkey_proto::MachineFacts;
 use boundkey_token::{
     BoundKeypairSpec, CertificateNames, JoinMethod, Onboarding, Recovery, RecoveryMode, RequestedNames, Role,
@@ -12,6 +13,7 @@ use boundkey_token::{
 };
 use zeroize::Zeroizing;
 
+use super::edges::Disk;
 use super::rng::Rng;
 
 /// How a token's machines prove themselves at first.
@@ -136,6 +138,14 @@ impl TokenPlan {
     pub(super) fn spec_secret(&self) -> Option<String> {
         let secret = self.token.spec.bound_keypair.onboarding.registration_secret.as_ref()?;
         Some(secret.0.expose().to_owned())
+    }
+
+    /// A preregistered key comes to the machine before its agent does.
+    pub(super) fn place_key(&self, disk: &Disk) {
+        let (Onboard::Key, Some(key)) = (self.onboard, &self.key) else { return };
+        let mut state = disk.load().unwrap_or_default();
+        state.adopt_key(HeldKey::new(key.duplicate())).expect("an empty state takes a first key");
+        disk.save(&state).expect("memory does not fill up");
     }
 
     /// What a machine of this token asks for.

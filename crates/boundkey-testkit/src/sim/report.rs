@@ -27,9 +27,7 @@ pub struct Report {
     pub locks: u64,
     /// Copies whose use was detected.
     pub detections: u64,
-    /// Joins of either holder from the first use of a copy to the lock, at most.
-    pub slowest_detection_joins: u64,
-    /// The same in virtual time.
+    /// From the first join with a copy to the owner's next, which locks, at most.
     pub slowest_detection: Micros,
     /// Virtual time.
     pub simulated: Micros,
@@ -58,7 +56,6 @@ impl Report {
         self.locks += other.locks;
         self.detections += other.detections;
         self.simulated += other.simulated;
-        self.slowest_detection_joins = self.slowest_detection_joins.max(other.slowest_detection_joins);
         self.slowest_detection = self.slowest_detection.max(other.slowest_detection);
         for (kind, count) in &other.kinds {
             *self.kinds.entry(kind.clone()).or_default() += count;
@@ -89,8 +86,7 @@ impl Report {
         }
         row("automatic locks", self.locks.to_string());
         row("copies in use that were detected", self.detections.to_string());
-        row("slowest detection, in joins of either holder", self.slowest_detection_joins.to_string());
-        row("slowest detection, in virtual time", shown(self.slowest_detection));
+        row("slowest detection (the owner's next join), virtual time", shown(self.slowest_detection));
         row("honest machines that were in at the end by themselves", self.machines.to_string());
         row("honest machines that a declared cause shut out", self.helped.values().sum::<u64>().to_string());
         for (cause, count) in &self.helped {
@@ -111,7 +107,6 @@ impl Report {
             "faults": self.faults,
             "automatic_locks": self.locks,
             "detections": self.detections,
-            "slowest_detection_joins": self.slowest_detection_joins,
             "slowest_detection_seconds": self.slowest_detection / SECOND,
             "machines_in_by_themselves": self.machines,
             "machines_shut_out_by_declared_causes": self.helped,

@@ -12,13 +12,16 @@ use super::report::Report;
 use super::rng::Rng;
 use super::world::World;
 
+/// Tokens of the big one.
+const BIG: usize = 2000;
+
 /// What a world is made of: its seed, and the steps that are taken (all that the seed gives, or some of them).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// Of everything.
     pub seed: u64,
-    /// Thousands of machines instead of a few.
-    pub big: bool,
+    /// How many tokens, with five replicas; none: a few of each, by the seed.
+    pub tokens: Option<usize>,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -49,14 +52,14 @@ impl Scenario {
     /// A few tokens, and 40 to 240 steps.
     pub fn small(seed: u64) -> Self {
         let length = 40 + Rng::of(seed, &[0x1e]).index(200);
-        Self { seed, big: false, steps: generate(seed, length) }
+        Self { seed, tokens: None, steps: generate(seed, length) }
     }
 
     /// Thousands of machines and five replicas, for a day or two.
     pub fn big(seed: u64) -> Self {
         let mut steps = generate(seed, 150);
         steps.iter_mut().for_each(|step| step.after = step.after.min(HOUR));
-        Self { seed, big: true, steps }
+        Self { seed, tokens: Some(BIG), steps }
     }
 
     /// Runs it.
@@ -67,7 +70,10 @@ impl Scenario {
         let mut taken = 0;
         let mut trace = Vec::new();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let size = if self.big { Size { tokens: 2000, servers: 5 } } else { Size::small(self.seed) };
+            let size = match self.tokens {
+                Some(tokens) => Size { tokens, servers: 5 },
+                None => Size::small(self.seed),
+            };
             let mut world = World::new(self.seed, size, how.traced);
             world.hub.lock().sabotage = how.sabotage;
             for step in &self.steps {
@@ -98,7 +104,11 @@ impl Scenario {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}", if self.big { "big" } else { "small" }, self.seed)?;
+        match self.tokens {
+            None => writeln!(f, "small {}", self.seed)?,
+            Some(BIG) => writeln!(f, "big {}", self.seed)?,
+            Some(tokens) => writeln!(f, "big {} {tokens}", self.seed)?,
+        }
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }
@@ -110,16 +120,20 @@ impl FromStr for Scenario {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let head = lines.next().ok_or("it is empty")?;
-        let (size, seed) =
-            head.split_once(' ').ok_or_else(|| format!("`{head}` is not `small SEED` or `big SEED`"))?;
-        let big = match size {
-            "big" => true,
-            "small" => false,
-            other => return Err(format!("`{other}`: allowed are small and big")),
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let number = |text: &str| text.parse().map_err(|e| format!("`{text}`: {e}"));
+        let (seed, tokens) = match words.as_slice() {
+            ["small", seed] => (seed, None),
+            ["big", seed] => (seed, Some(BIG)),
+            ["big", seed, tokens] => (seed, Some(tokens.parse().map_err(|e| format!("`{tokens}`: {e}"))?)),
+            _ => return Err(format!("`{head}` is not `small SEED`, `big SEED` or `big SEED TOKENS`")),
         };
-        let seed = seed.parse().map_err(|e| format!("`{seed}`: {e}"))?;
+        if tokens == Some(0) {
+            return Err(format!("`{head}`: a world has a token at least"));
+        }
+        let seed = number(seed)?;
         let steps = lines.map(str::parse).collect::<Result<_, _>>()?;
-        Ok(Self { seed, big, steps })
+        Ok(Self { seed, tokens, steps })
     }
 }
 

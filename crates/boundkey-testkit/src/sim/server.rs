@@ -41,7 +41,7 @@ fn founded() -> &'static (MemorySnapshot, Channel) {
         let clock = Arc::new(SimClock::new(Arc::default()));
         let service = at_once(Service::start(Parts {
             store: Arc::clone(&store) as Arc<dyn boundkey_store::Store>,
-            master: master(),
+            master: master(1),
             config: ServiceConfig::new(CLUSTER),
             clock,
             entropy: Arc::new(SimEntropy::new(0, 0)),
@@ -58,8 +58,11 @@ fn founded() -> &'static (MemorySnapshot, Channel) {
     })
 }
 
-fn master() -> MasterKey {
-    MasterKey::new(1, [7; 32])
+/// The keyring after so many keys: the last one is in force.
+fn master(keys: u32) -> MasterKey {
+    (2..=keys).fold(MasterKey::new(1, [7; 32]), |ring, id| {
+        ring.rotated(id, [u8::try_from(id).unwrap_or(0) + 100; 32]).expect("each id is a new one")
+    })
 }
 
 /// A store that holds the cluster and nothing else.
@@ -92,11 +95,11 @@ impl Server {
         Self { clock, service: None, entropy, config: config(seed) }
     }
 
-    pub(super) fn start(&mut self, store: &Arc<MemoryStore>, hub: &Hub) {
+    pub(super) fn start(&mut self, store: &Arc<MemoryStore>, hub: &Hub, master_keys: u32) {
         hub.lock().quiet = true;
         let started = at_once(Service::start(Parts {
             store: Arc::new(Connected { store: Arc::clone(store), hub: hub.clone() }),
-            master: master(),
+            master: master(master_keys),
             config: self.config.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn boundkey_service::Clock>,
             entropy: Arc::clone(&self.entropy) as Arc<dyn boundkey_keys::Entropy>,

@@ -109,6 +109,7 @@ impl World {
                     (b % 3 == 0).then(|| time::Duration::minutes(1 + i64::try_from(b % 3000).unwrap_or(0)));
                 self.lock(token, ttl);
             }
+            Kind::LockIdentity => self.lock_identity(token, b),
             Kind::Unlock => self.unlock(token),
             Kind::Rotate => self.verb("rotate", token, VerbRequest::default()),
             Kind::RotateAfter => {
@@ -142,6 +143,25 @@ impl World {
                 self.tokens[token].token.expires =
                     (b % 2 == 0).then(|| end.replace_nanosecond(0).unwrap_or(end));
                 self.apply(token);
+            }
+            Kind::Deadline => {
+                let now = boundkey_service::Clock::now(&*self.servers[0].clock);
+                let end = now + Duration::from_secs(b % 100_000);
+                let deadline = (b % 3 != 0).then(|| end.replace_nanosecond(0).unwrap_or(end));
+                self.tokens[token].token.spec.bound_keypair.onboarding.must_register_before = deadline;
+                self.apply(token);
+            }
+            Kind::Remove => {
+                let name = self.tokens[token].name.clone();
+                if self.judge.view(&name).is_some_and(|view| view.token.is_none()) {
+                    self.recreate(token);
+                } else if self.tokens[token].onboard != Onboard::Static {
+                    self.remove(token, b % 2 == 0);
+                }
+            }
+            Kind::MasterKey => {
+                self.master_keys = (self.master_keys + 1).min(8);
+                (0..self.servers.len()).for_each(|server| self.server_dies(server, seconds(b, 60)));
             }
             Kind::Reapply => self.apply(token),
             Kind::Renew => {
@@ -184,8 +204,7 @@ impl World {
         }
         let backup = &self.backups[index];
         self.store.restore(&backup.content);
-        self.judge.views = backup.views.clone();
-        self.judge.history += 1;
+        self.judge.restored(&backup.views);
         self.note(|| format!("the store is restored from backup {index}"));
     }
 

@@ -107,6 +107,8 @@ pub(super) struct World {
     /// Messages until a bad network gets better.
     pub(super) rates_left: u32,
     pub(super) backups: Vec<Backup>,
+    /// How many there were so far.
+    pub(super) master_keys: u32,
     pub(super) report: Report,
     pub(super) trace: Option<Vec<String>>,
     pub(super) fault: Option<String>,
@@ -140,6 +142,7 @@ impl World {
             rates: Rates::default(),
             rates_left: 0,
             backups: Vec::new(),
+            master_keys: 1,
             report: Report::default(),
             trace: traced.then(Vec::new),
             fault: None,
@@ -150,7 +153,7 @@ impl World {
         for index in 0..servers.max(1) {
             let clock = Arc::new(SimClock::new(Arc::clone(&world.now)));
             let mut server = Server::new(seed, index, clock);
-            server.start(&world.store, &world.hub);
+            server.start(&world.store, &world.hub, world.master_keys);
             world.servers.push(server);
         }
         world.found();
@@ -359,7 +362,7 @@ impl World {
 
     pub(super) fn server_up(&mut self, server: usize) {
         if self.servers[server].service.is_none() {
-            self.servers[server].start(&self.store, &self.hub);
+            self.servers[server].start(&self.store, &self.hub, self.master_keys);
             self.note(|| format!("server {server} is up"));
         }
     }

@@ -2,7 +2,6 @@
 
 use boundkey_keys::sha256;
 use boundkey_proto::{JoinAnswer, JoinKindName, JoinResult};
-use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
 use super::{Judge, Sent, Verdict};
@@ -83,13 +82,15 @@ impl Judge {
         if codes != expected {
             return Err(format!("refused with `{code}`, and the audit log has {codes:?}"));
         }
-        let Some(view) = self.views.get(token) else { return Ok(()) };
+        let Some(view) = self.views.tokens.get(token) else { return Ok(()) };
         let enrolment = &view.enrolment;
+        let has_lock = self.views.locks_for(token, now).next().is_some();
         let presented = self.presented(&sent.disk).and_then(|label| self.joined.get(&label));
         // By the count of the state, where the store has forgotten recoveries.
         let used = presented.map_or(0, |joined| joined.recoveries).max(enrolment.recovery_count);
         let explained = match code {
-            "locked" => view.has_lock(now),
+            "locked" => has_lock,
+            "registration_expired" => view.registration_ended(now),
             "token_expired" => view.is_expired(now),
             "recovery_limit_reached" => used >= view.limit(),
             // The server's clock is outside the CA's life.
@@ -104,8 +105,7 @@ impl Judge {
         let can = enrolment.is_bound() || sent.with_secret || self.is_ahead(sent.from, view);
         let insider =
             began.insider && self.is_insider(sent.from) && steady && self.is_current_disk(sent) && can;
-        let one_of_many =
-            enrolment.shared || view.mode() == RecoveryMode::Insecure || enrolment.adoption.is_some();
+        let one_of_many = view.is_one_of_many();
         if insider && !explained && !one_of_many {
             return Err(format!("actor {} holds the present state and is refused `{code}`", sent.from));
         }
@@ -127,7 +127,7 @@ impl Judge {
                 && joined.generation == enrolment.generation
                 && [sent.disk.bound, sent.disk.new].iter().flatten().any(|key| joined.keys.contains(key))
         });
-        let locked = matches!(code, "locked" | "clone_detected") || view.has_lock(now);
+        let locked = matches!(code, "locked" | "clone_detected") || has_lock;
         if recognised && enrolment.is_bound() && !insider && !locked && !explained && !one_of_many && steady {
             return Err(format!(
                 "actor {} came with an outlived state and its key, was refused `{code}`, and nothing is locked",

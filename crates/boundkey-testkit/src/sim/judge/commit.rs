@@ -1,7 +1,7 @@
 //! Every commit, as it happens: what it may change, and in whose name.
 
 use boundkey_keys::Thumbprint;
-use boundkey_lifecycle::Enrolment;
+use boundkey_lifecycle::{Enrolment, LockInForce, LockOrigin};
 use boundkey_store::records::{EnrolmentRecord, EventRecord, LockIndex, Record, TokenRecord};
 use boundkey_store::{Write, keys};
 use boundkey_token::RecoveryMode;
@@ -16,7 +16,11 @@ struct Batch {
     events: Vec<EventRecord>,
     enrolments: Vec<(String, EnrolmentRecord)>,
     tokens: Vec<(String, TokenRecord)>,
+    removed: Vec<String>,
+    /// Of tokens.
     locks: Vec<(String, Option<LockIndex>)>,
+    /// Of hosts, bots and instances, by target.
+    other_locks: Vec<(String, Option<LockIndex>)>,
 }
 
 impl Batch {
@@ -29,11 +33,17 @@ impl Batch {
                 Write::Put { value, .. } | Write::PutUntil { value, .. } => Some(value.as_slice()),
                 Write::Delete { .. } => None,
             };
-            if let Some(name) = key.strip_prefix("lock-of/token/") {
+            if let Some(target) = key.strip_prefix("lock-of/") {
                 let index = value.map(LockIndex::decode).transpose().map_err(bad)?;
-                batch.locks.push((name.to_owned(), index));
+                match target.strip_prefix("token/") {
+                    Some(name) => batch.locks.push((name.to_owned(), index)),
+                    None => batch.other_locks.push((target.to_owned(), index)),
+                }
             }
-            let Some(value) = value else { continue };
+            let Some(value) = value else {
+                batch.removed.extend(key.strip_prefix(keys::TOKEN).map(str::to_owned));
+                continue;
+            };
             if key.starts_with(keys::EVENT) {
                 batch.events.push(EventRecord::decode(value).map_err(bad)?);
             } else if let Some(name) = key.strip_prefix(keys::ENROLMENT) {
@@ -86,8 +96,9 @@ impl Judge {
             return Err(format!("{token}: the audit event names {:?} and {}", event.token, event.actor));
         }
         let codes = vec![event.code.clone()];
-        let before = self.views.get(&token).cloned().unwrap_or_default();
+        let before = self.views.tokens.get(&token).cloned().unwrap_or_default();
         if ADMISSIONS.contains(&event.code.as_str()) {
+            self.unlocked(&token, &before, &batch, now)?;
             report.joins += 1;
             report.admitted(&event.code, &event.notes);
             match batch.enrolments.as_slice() {
@@ -97,6 +108,10 @@ impl Judge {
                     let case = Case { before: &before, after, sent, event, presented, now };
                     self.admitted(&case).map_err(|fault| format!("{token}: {fault}"))?;
                     self.install(&case, record, &token);
+                    let of_one = self.views.tokens.get(&token).is_some_and(|view| !view.is_one_of_many());
+                    if of_one && event.code != "registered" {
+                        self.admitted_to_one(sent.from, &token);
+                    }
                 }
                 [] if event.code == "instance_joined" => {
                     if before.mode() != RecoveryMode::Insecure || !before.enrolment.shared {
@@ -117,10 +132,31 @@ impl Judge {
         } else {
             self.denied(&token, &before, sent, &batch, event, report)?;
         }
-        if let (Some(view), Some((_, index))) = (self.views.get_mut(&token), batch.locks.last()) {
+        if let (Some(view), Some((_, index))) = (self.views.tokens.get_mut(&token), batch.locks.last()) {
             view.locks = index.clone().map(|index| index.locks).unwrap_or_default();
         }
         Ok(codes)
+    }
+
+    /// Nobody is admitted past a lock; an automatic one may go with the admission.
+    fn unlocked(&self, token: &str, before: &View, batch: &Batch, now: OffsetDateTime) -> Verdict {
+        if before.is_one_of_many() {
+            // Whose lock it is, the identity in the record does not tell.
+            return Ok(());
+        }
+        let healed =
+            batch.events.iter().any(|e| e.notes.iter().any(|note| note.starts_with("rollback_healed")));
+        let stays = |lock: &&LockInForce| {
+            let left = batch.locks.iter().flat_map(|(_, index)| index).flat_map(|index| &index.locks);
+            let written = batch.locks.iter().any(|(name, _)| name == token);
+            lock.origin == LockOrigin::ByHand || !written || left.clone().any(|other| other.id == lock.id)
+        };
+        match self.views.locks_on(token, now).find(stays) {
+            // The record's identity is one that a restore brought back: the state's is another.
+            Some(lock) if healed && !before.locks.iter().any(|own| own.id == lock.id) => Ok(()),
+            Some(lock) => Err(format!("{token}: admitted past lock {}", lock.id)),
+            None => Ok(()),
+        }
     }
 
     fn denied(
@@ -146,7 +182,7 @@ impl Judge {
             return Err(format!("{token}: a clone was detected and nothing locked"));
         }
         if let Some((_, record)) = batch.enrolments.first()
-            && let Some(view) = self.views.get_mut(token)
+            && let Some(view) = self.views.tokens.get_mut(token)
         {
             // `auto_lock_revokes`: the certificates go, and nothing else.
             let expected =
@@ -307,7 +343,7 @@ impl Judge {
         let mut dead: Vec<Thumbprint> =
             replaced.map(|joined| joined.keys.iter().copied().collect()).unwrap_or_default();
         dead.extend(before.enrolment.bound_public_key.as_ref().map(|key| key.thumbprint()));
-        let Some(view) = self.views.get_mut(token) else { return };
+        let Some(view) = self.views.tokens.get_mut(token) else { return };
         view.dead.extend(dead.into_iter().filter(|dead| Some(*dead) != key));
         view.dead.retain(|dead| Some(*dead) != key);
         view.advanced.insert(attempt);
@@ -325,19 +361,20 @@ impl Judge {
     pub(in crate::sim) fn admin_committed(&mut self, writes: &[Write], verb: &str) -> Verdict {
         let batch = Batch::read(writes)?;
         for (name, record) in batch.tokens {
-            let view = self.views.entry(name.clone()).or_default();
+            let view = self.views.tokens.entry(name.clone()).or_default();
             let changed = view.token.as_ref().is_some_and(|old| {
                 old.token.spec.bound_keypair.recovery.mode != record.token.spec.bound_keypair.recovery.mode
             });
             if changed {
                 view.advanced.clear();
-                self.taints.entry(name.clone()).or_default().shared = true;
+                let taint = self.taints.entry(name.clone()).or_default();
+                (taint.shared, taint.first_use) = (true, None);
             }
             view.uid = record.uid.0;
             view.token = Some(record);
         }
         for (name, record) in batch.enrolments {
-            let view = self.views.entry(name.clone()).or_default();
+            let view = self.views.tokens.entry(name.clone()).or_default();
             if verb == "apply" && view.enrolment.is_bound() {
                 return Err(format!("{name}: applying a spec changed the enrolment of a bound token"));
             }
@@ -355,15 +392,26 @@ impl Judge {
                     view.dead.clear();
                     // Until the administrator has read the answer.
                     view.secret = None;
-                    self.taints.entry(name.clone()).or_default().reset = true;
+                    let taint = self.taints.entry(name.clone()).or_default();
+                    (taint.reset, taint.first_use) = (true, None);
                 }
                 _ => {}
             }
             view.enrolment = record.enrolment;
         }
         for (name, index) in batch.locks {
-            let view = self.views.entry(name).or_default();
+            let view = self.views.tokens.entry(name).or_default();
             view.locks = index.map(|index| index.locks).unwrap_or_default();
+        }
+        for (target, index) in batch.other_locks {
+            self.views.locks.insert(target, index.map(|index| index.locks).unwrap_or_default());
+        }
+        for name in batch.removed {
+            // Locks by hand outlive the token that they are on.
+            let locks = self.views.tokens.get(&name).map(|view| view.locks.clone()).unwrap_or_default();
+            self.views.tokens.insert(name.clone(), View { locks, ..View::default() });
+            let taint = self.taints.entry(name).or_default();
+            (taint.reset, taint.first_use) = (true, None);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use super::clock::Micros;
 use super::hub::{ActorId, DiskView};
 use super::report::Report;
 pub(super) use answer::{Began, Outcome};
-pub(super) use view::View;
+pub(super) use view::{View, Views};
 
 pub(super) type Attempt = [u8; 16];
 /// The id of a join, as the server named it: an opaque name here.
@@ -85,12 +85,9 @@ pub(super) struct Taint {
     pub(super) reset: bool,
     /// Several clients shared it.
     pub(super) shared: bool,
+    /// When a copy was admitted that is in use since.
     first_use: Option<Micros>,
-    joins_since: u64,
 }
-
-/// What a history of the store has come to; copied with each backup.
-pub(super) type Views = BTreeMap<String, View>;
 
 pub(super) struct Judge {
     pub(super) holders: Vec<Holder>,
@@ -109,7 +106,7 @@ impl Judge {
     pub(super) fn new(graces: (std::time::Duration, std::time::Duration)) -> Self {
         Self {
             holders: Vec::new(),
-            views: Views::new(),
+            views: Views::default(),
             taints: BTreeMap::new(),
             joined: HashMap::new(),
             states: HashMap::new(),
@@ -119,6 +116,13 @@ impl Judge {
             history: 0,
             graces,
         }
+    }
+
+    /// The store is what it was then. Of what happened since it knows no more than of any other history.
+    pub(super) fn restored(&mut self, views: &Views) {
+        self.views = views.clone();
+        self.history += 1;
+        self.taints.values_mut().for_each(|taint| taint.first_use = None);
     }
 
     pub(super) fn saved(&mut self, actor: ActorId, disk: DiskView) {
@@ -131,7 +135,7 @@ impl Judge {
     }
 
     pub(super) fn view(&self, token: &str) -> Option<&View> {
-        self.views.get(token)
+        self.views.tokens.get(token)
     }
 
     /// Is this the state that the holder's disk holds now?
@@ -168,7 +172,7 @@ impl Judge {
     /// May this holder get in, as far as identity goes?
     pub(super) fn is_insider(&self, actor: ActorId) -> bool {
         let Some(holder) = self.holders.get(actor) else { return false };
-        let Some(view) = self.views.get(&holder.token) else { return false };
+        let Some(view) = self.views.tokens.get(&holder.token) else { return false };
         let ahead = self.is_ahead(actor, view);
         match view.label() {
             Some(_) if view.enrolment.shared => ahead || self.knows(actor, view.label().unwrap_or_default()),
@@ -204,34 +208,22 @@ impl Judge {
         self.holders.get(actor).is_some_and(|holder| self.is_clean(&holder.token))
     }
 
-    /// A holder's join came to its end: it was admitted, or finally refused.
-    pub(super) fn completed(&mut self, actor: ActorId) {
-        let Some(holder) = self.holders.get(actor) else { return };
-        if let Some(taint) = self.taints.get_mut(&holder.token)
-            && taint.first_use.is_some()
-        {
-            taint.joins_since += 1;
-        }
-    }
-
-    /// A thief sends something.
-    pub(super) fn used(&mut self, actor: ActorId) {
-        let Some(holder) = self.holders.get(actor).filter(|holder| !holder.honest) else { return };
+    /// Somebody was admitted to a lineage of one. If it was a thief, a copy is in use; if it was the owner (by a grant, with
+    /// a state that the store had forgotten, or with the very attempt that the thief had copied), the copy is out.
+    fn admitted_to_one(&mut self, actor: ActorId, token: &str) {
+        let honest = self.holders.get(actor).is_some_and(|holder| holder.honest);
         let now = self.now;
-        let taint = self.taints.entry(holder.token.clone()).or_default();
-        if taint.first_use.is_none() {
-            (taint.first_use, taint.joins_since) = (Some(now), 0);
-        }
+        let taint = self.taint(token);
+        taint.first_use = if honest { None } else { taint.first_use.or(Some(now)) };
     }
 
     fn detected(&mut self, token: &str, report: &mut Report) {
         let now = self.now;
-        let Some(taint) = self.taints.get_mut(token) else { return };
-        if let Some(first) = taint.first_use.take() {
-            report.detections += 1;
-            report.slowest_detection_joins = report.slowest_detection_joins.max(taint.joins_since);
-            report.slowest_detection = report.slowest_detection.max(now - first);
-        }
+        let Some(taint) = self.taints.get_mut(token).filter(|taint| taint.theft) else { return };
+        report.detections += 1;
+        // None: the owner had gone on, and the copy was found out as it was used.
+        let time = taint.first_use.take().map_or(0, |first| now - first);
+        report.slowest_detection = report.slowest_detection.max(time);
     }
 }
 
