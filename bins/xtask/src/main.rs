@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod fuzz;
 mod herd;
+mod load;
 mod model;
 mod mutants;
 mod packages;
@@ -29,6 +30,7 @@ Verbs:
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
+  load         A real release server under joins over TLS: joins a second, and what each costs it (--machines N, --clients N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
   mutants      Change the rules and the protocol piece by piece in a copy, and see that a test fails each time
   removals     Take each rule of the lifecycle out of a copy, and see that the tests named for it fail
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("check") => check::run(),
         Some("herd") => herd::run(rest),
+        Some("load") => load::run(rest),
         Some("simulate") => simulate::run(rest),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),

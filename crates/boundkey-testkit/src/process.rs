@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 /// If it was not built: run the tests through `cargo xtask test`, or build the workspace first.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let directory = test.ancestors().nth(2).expect("tests run from target/PROFILE/deps");
-    let path = directory.join(name);
-    assert!(path.is_file(), "{} is not built; `cargo build --workspace` builds it", path.display());
-    path
+    // Tests run from target/PROFILE/deps, our programs from the directory above.
+    let found =
+        test.ancestors().skip(1).take(2).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is not built beside {}; `cargo build --workspace` builds it", test.display())
+    })
 }
 
 /// A program on the PATH or in the administration directories; tests say `SKIP:` without it.

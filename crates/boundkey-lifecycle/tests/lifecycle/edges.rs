@@ -74,6 +74,11 @@ fn joins_with(end: impl Fn(time::OffsetDateTime) -> time::OffsetDateTime) -> Out
 }
 
 #[test]
+fn certificates_are_valid_from_five_minutes_before() {
+    assert_eq!(BACK_DATED, Duration::from_secs(300));
+}
+
+#[test]
 fn what_has_ended_is_not_revoked() {
     for (later, revoked) in [(Duration::from_secs(1), 0), (Duration::ZERO, 0)] {
         let (mut server, _) = bound(Standard, 1, 1);
