@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{cargo, run as execute};
+use crate::process::{cargo, output, run as execute};
 
 const HELP: &str = "\
 Searches the lifecycle's model breadth first, then by random walks.
@@ -40,6 +40,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             other if other.starts_with('-') => bail!("`{other}` is not an option\n\n{HELP}"),
             word => filters.push(word.to_owned()),
         }
+    }
+    if !filters.is_empty() {
+        let listed = output(command(states).args(&filters).arg("--list"))?;
+        ensure!(
+            listed.lines().any(|line| line.ends_with(": test")),
+            "no scenario's name contains `{}`: crates/boundkey-lifecycle/tests/model/scenarios.rs has them",
+            filters.join("` or `")
+        );
     }
     let mut command = command(states);
     command.args(&filters).arg("--nocapture");

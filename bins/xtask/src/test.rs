@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, run as execute};
+use crate::process::{binaries, cargo, run as execute};
 
 #[derive(Default)]
 struct Tally {
@@ -24,6 +24,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut workspace = cargo();
     workspace.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&filters);
     let mut succeeded = counted(workspace, &mut tally)?;
+    // A workspace of its own: every seed and every past finding of the fuzz targets.
+    let mut fuzz = cargo();
+    fuzz.args(["test", "--manifest-path", "fuzz/Cargo.toml", "--no-fail-fast", "--target-dir"]);
+    fuzz.arg(binaries("")?).arg("--").args(&filters);
+    succeeded &= counted(fuzz, &mut tally)?;
     if filters.is_empty() {
         // The same tests again, optimized, and so much further.
         succeeded &= counted(crate::model::command(crate::model::STATES), &mut tally)?;
