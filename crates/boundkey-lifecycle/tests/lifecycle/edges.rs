@@ -267,6 +267,39 @@ fn a_refusal_names_what_it_found_and_what_is_allowed() {
 }
 
 #[test]
+fn the_cause_of_an_unusable_state_is_told() {
+    let (server, client) = bound(Standard, 1, 2);
+    for (cause, told) in [
+        (InvalidState::Unreadable, "cannot be read"),
+        (InvalidState::BadTag, "was not made by this cluster's key"),
+        (InvalidState::UnknownEpoch, "was made under a key that is retired"),
+        (InvalidState::OtherCluster, "is of another cluster"),
+    ] {
+        let message = Message { state: StateEvidence::Invalid(cause), ..Message::new(client.key, 900) };
+        let denial = denied(server.verdict(&message));
+        assert_eq!(denial.code, Code::JoinStateInvalid);
+        assert!(denial.message.contains(told), "{}", denial.message);
+    }
+}
+
+#[test]
+fn a_copy_of_the_state_that_adopted_the_lineage_is_a_clone_and_no_fellow() {
+    let mut server = Server::new(&[Role::Bot]);
+    server.spec().recovery = boundkey_token::Recovery { limit: 9, mode: Insecure };
+    let mut client = Client::new(10_000, &server);
+    client.join(&mut server);
+    server.mode(Standard);
+    // Twice past the grace: the adoption and the join after it are recoveries, each of a new instance.
+    server.later(3 * DAY);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    let mut copy = client.copied(50_000);
+    server.later(3 * DAY);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    assert_eq!(copy.join(&mut server), Outcome::Denied(Code::CloneDetected));
+    assert!(server.is_locked());
+}
+
+#[test]
 fn one_of_many_clients_gets_its_certificates_again_unless_they_were_revoked() {
     let (mut server, _, mut second) = two_clients();
     second.begin();

@@ -246,6 +246,17 @@ fn what_runs_out_is_told_in_a_few_words() {
         told.starts_with("renews for ") && told.ends_with(" d, no recovery after, rotation due"),
         "{told}"
     );
+    // A time that the key is no older than asks for nothing, and hides nothing that comes.
+    let later = changed(bound(Standard, 1, 1), |s| {
+        s.spec().rotate_after = Some(s.now);
+        let at = s.now + 2 * DAY;
+        s.verb(Verb::Rotate { at: Some(at) });
+    });
+    assert_eq!(words(&later), "rotation in 2 d");
+    // With a recovery left nothing runs out.
+    let overdue = |limit| changed(bound(Standard, limit, 2), |s| s.later(20 * DAY));
+    assert_eq!(words(&overdue(2)), "");
+    assert_eq!(words(&overdue(1)), "renews for 11 d, no recovery after");
     let shared = changed(bound(Insecure, 1, 2), |s| {
         s.verb(Verb::Rotate { at: None });
     });
