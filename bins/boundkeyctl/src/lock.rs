@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 use boundkey_api::LockRequest;
+use boundkey_client::admin::{AdminClient, AdminError, encode};
 use boundkey_token::LockTarget;
 use serde_json::Value;
 
 use crate::arguments::{Context, Format, LockOptions};
 use crate::failure::usage;
+use crate::get::Kind;
 use crate::output;
 
 pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
@@ -19,18 +21,38 @@ pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
             usage!("name what to lock: --token, --bot, --host or --bot-instance")
         }
     };
+    let mut client = context.client();
+    let warnings = nobody_there(&mut client, &target).await;
     let request = LockRequest {
         target,
         message: options.message,
         ttl_seconds: options.ttl.map(|ttl| ttl.as_secs()),
         revoke: options.revoke,
     };
-    let lock: Value = context.client().post("/v1/locks", &serde_json::to_value(&request)?).await?;
+    let lock: Value = client.post("/v1/locks", &serde_json::to_value(&request)?).await?;
+    output::warnings(&warnings);
     match options.format.format {
         Format::Text => {
             let id = lock["metadata"]["name"].as_str().unwrap_or("?");
             output::print(&format!("lock/{id} created; it is lifted by: boundkeyctl rm lock/{id}\n"))
         }
         format => output::resource(lock, format),
+    }
+}
+
+/// A lock on a mistyped name would look like one that works.
+async fn nobody_there(client: &mut AdminClient, target: &LockTarget) -> Vec<String> {
+    let (kind, name) = match target {
+        LockTarget::Token(name) => (Kind::Token, name),
+        LockTarget::Bot(name) => (Kind::Bot, name),
+        LockTarget::Host(_) | LockTarget::BotInstance(_) => return Vec::new(),
+    };
+    let found = client.get::<Value>(&format!("{}/{}", kind.path(), encode(name))).await;
+    match found {
+        Err(AdminError::Refused(problem)) if problem.status == 404 => {
+            let kind = if matches!(kind, Kind::Token) { "token" } else { "bot" };
+            vec![format!("there is no {kind} `{name}`: the lock keeps nobody out until one has this name")]
+        }
+        _ => Vec::new(),
     }
 }

@@ -227,6 +227,7 @@ fn what_runs_out_is_told_in_a_few_words() {
     let expiring =
         |by: Duration| changed(standard(), |s| s.token.as_mut().unwrap().expires = Some(s.now + by));
     assert_eq!(words(&expiring(15 * DAY)), "");
+    assert_eq!(words(&expiring(14 * DAY)), "expires in 14 d");
     assert_eq!(words(&expiring(3 * DAY)), "expires in 3 d");
     assert_eq!(words(&expiring(DAY)), "expires in 24 h");
     assert_eq!(words(&expiring(Duration::from_secs(150))), "expires in 2 min");

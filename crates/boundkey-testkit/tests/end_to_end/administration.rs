@@ -133,7 +133,12 @@ fn a_bot_is_added_with_its_token_and_locked_out_again() {
     assert!(added.contains("bot/ci created") && added.contains("token/ci created"), "{added}");
     let agent = cluster.agent_with("ci", "");
     agent.oneshot().success();
-    let locked = cluster.ctl(&["lock", "--bot", "ci", "--message", "leaked", "--format", "json"]).success();
+    let mistyped = cluster.ctl(&["lock", "--bot", "cl"]);
+    assert!(mistyped.stderr.contains("there is no bot `cl`"), "{}", mistyped.stderr);
+    mistyped.success();
+    let locked = cluster.ctl(&["lock", "--bot", "ci", "--message", "leaked", "--format", "json"]);
+    assert_eq!(locked.stderr, "");
+    let locked = locked.success();
     let lock: serde_json::Value = serde_json::from_str(&locked).expect("JSON");
     let refused = agent.oneshot().failure();
     assert!(refused.contains("locked") && refused.contains("leaked"), "{refused}");
