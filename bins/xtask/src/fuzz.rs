@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use crate::process::{binaries, cargo, find, output, root};
 
 const HELP: &str = "\
-Usage: cargo xtask fuzz [--seconds N] [--jobs N] [--sanitizer none|address] [--keep] [TARGET...]
+Usage: cargo xtask fuzz [--seconds N] [--seed N] [--jobs N] [--sanitizer none|address] [--keep] [TARGET...]
 
   --seconds N     for each target; 60 unless told
+  --seed N        of what chance does; another one each time unless told
   --jobs N        targets at a time; as many as there are cores unless told
   --sanitizer S   `none` (default) or `address`: slower, looks into memory and for leaks
   --keep          afterwards, add to fuzz/seeds what reaches code that no seed there reaches
@@ -37,6 +38,7 @@ const COVERAGE: &[&str] = &[
 
 struct Options {
     seconds: u64,
+    seed: Option<u32>,
     jobs: usize,
     address: bool,
     keep: bool,
@@ -114,12 +116,14 @@ fn targets() -> Result<Vec<String>> {
 
 fn options(arguments: &[String], known: &[String]) -> Result<Option<Options>> {
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut options = Options { seconds: 60, jobs: cores, address: false, keep: false, targets: Vec::new() };
+    let mut options =
+        Options { seconds: 60, seed: None, jobs: cores, address: false, keep: false, targets: Vec::new() };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("`{word}` needs a value\n\n{HELP}"));
         match word {
             "--seconds" => options.seconds = value()?.parse().context("--seconds needs a whole number")?,
+            "--seed" => options.seed = Some(value()?.parse().context("--seed needs a whole number")?),
             "--jobs" => options.jobs = value()?.parse().context("--jobs needs a whole number")?,
             "--sanitizer" => {
                 options.address = match value()? {
@@ -199,6 +203,7 @@ fn one(fuzzer: &Path, target: &str, options: &Options) -> Result<Row> {
         command.env("BOUNDKEY_FUZZ_TARGET", target).current_dir(&fuzz).stdin(Stdio::null());
         command.arg(format!("-artifact_prefix={}/", crashes.display()));
         command.args(["-timeout=5", "-rss_limit_mb=2048", "-max_len=16384", "-dict=boundkey.dict"]);
+        command.args(options.seed.map(|seed| format!("-seed={seed}")));
         command.args(arguments.iter().map(AsRef::as_ref));
         let status = command.stdout(file.try_clone()?).stderr(file).status();
         Ok(status.with_context(|| format!("cannot start {}", fuzzer.display()))?.success())
