@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod absurd;
+mod clocks;
 mod each_rule;
 mod edges;
 mod enumeration;
 mod properties;
 mod rules;
 mod scene;
+mod shared;
 mod stored;
 mod traps;
 mod verbs;

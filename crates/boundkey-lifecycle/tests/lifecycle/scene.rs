@@ -445,6 +445,14 @@ pub(crate) fn bound(mode: RecoveryMode, limit: u32, joins: u32) -> (Server, Clie
     (server, client)
 }
 
+/// Sends the pending attempt once; the answer is lost.
+pub(crate) fn answer_lost(client: &mut Client, server: &mut Server) -> (Message, Verdict) {
+    client.begin();
+    let message = client.message(None);
+    let verdict = server.handle(&message);
+    (message, verdict)
+}
+
 pub(crate) fn admitted(verdict: Verdict) -> Admission {
     match verdict {
         Verdict::Admit(a) => *a,

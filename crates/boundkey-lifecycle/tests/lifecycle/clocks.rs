@@ -1,0 +1,64 @@
+//! The traps of a clock that steps, one test each.
+
+use boundkey_lifecycle::*;
+use boundkey_token::RecoveryMode::Standard;
+
+use crate::scene::*;
+
+const RENEWED: Outcome = Outcome::Admitted(JoinKind::Renew);
+const RECOVERED: Outcome = Outcome::Admitted(JoinKind::Recover);
+
+/// Fails if a repetition gets certificates of the future: no client takes them, and the attempt, which ends with a stored
+/// result only, would keep its machine out until that time.
+#[test]
+fn an_answer_lost_while_the_servers_clock_was_years_ahead_keeps_nobody_out_once_it_is_right() {
+    let (mut server, mut client) = bound(Standard, 2, 2);
+    client.begin();
+    server.later(DAY * 3650);
+    let lost = admitted(server.handle(&client.message(None)));
+    assert_eq!(lost.kind, JoinKind::Recover, "ten years are more than the grace");
+    server.earlier(DAY * 3650);
+    let repeated = retried(server.handle(&client.message(None)));
+    assert!(repeated.certificates.is_none(), "they are valid from ten years hence");
+    client.store(&repeated.claims);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
+
+/// Fails if only the last join's certificates count: a server whose clock was behind for a while, by more than the grace,
+/// would send every machine that joined meanwhile to an administrator as soon as its clock is right.
+#[test]
+fn a_join_under_a_clock_that_was_behind_costs_nothing_once_it_is_right() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.earlier(DAY * 40);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(client.join(&mut server), RENEWED);
+    server.later(DAY * 40);
+    let said = explain(server.token.as_ref().unwrap(), &server.enrolment, &[], &server.policy, server.now);
+    assert_eq!(said.next_join, "renews; no recovery is used");
+    assert_eq!(client.join(&mut server), RENEWED);
+}
+
+/// What was revoked meanwhile counts for nothing, whatever its end.
+#[test]
+fn a_clock_that_was_behind_brings_back_nothing_that_was_revoked() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.verb(Verb::Revoke);
+    server.verb(Verb::GrantRecovery { count: 1 });
+    server.earlier(DAY * 40);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    server.later(DAY * 40);
+    assert_eq!(client.join(&mut server), Outcome::Denied(Code::RecoveryLimitReached));
+}
+
+/// Fails if any end on record counts: one join under a clock that was ahead would make renewals of all joins for years.
+#[test]
+fn a_join_under_a_clock_that_was_ahead_gives_no_years() {
+    let (mut server, mut client) = bound(Standard, 3, 2);
+    server.later(DAY * 3650);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    server.earlier(DAY * 3650);
+    assert_eq!(client.join(&mut server), RENEWED);
+    server.later(DAY * 60);
+    assert_eq!(client.join(&mut server), RECOVERED);
+}

@@ -1,0 +1,184 @@
+//! The traps of shared operation, and of leaving it, one test each.
+
+use boundkey_lifecycle::*;
+use boundkey_token::RecoveryMode::{Insecure, Relaxed, Standard};
+use boundkey_token::Role;
+
+use crate::scene::*;
+
+const REGISTERED: Outcome = Outcome::Admitted(JoinKind::Register);
+const RENEWED: Outcome = Outcome::Admitted(JoinKind::Renew);
+const RECOVERED: Outcome = Outcome::Admitted(JoinKind::Recover);
+const CLONE: Outcome = Outcome::Denied(Code::CloneDetected);
+
+/// Fails if 3a does not hold in `insecure`: the join would be written below the state presented, and going back to
+/// `standard` would find it ahead of a forked history.
+#[test]
+fn insecure_does_not_admit_below_the_presented_state() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.mode(Insecure);
+    let backup = server.clone();
+    server.mode(Standard);
+    client.join(&mut server);
+    client.join(&mut server);
+    server.restore(&backup);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(server.enrolment.sequence, 5);
+    server.mode(Standard);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
+
+/// Fails without `shared` in 6a: all but the first would be clones.
+#[test]
+fn leaving_insecure_with_several_live_clients_locks_nobody() {
+    for mode in [Standard, Relaxed] {
+        let (mut server, mut first) = bound(Insecure, 1, 1);
+        let mut others: Vec<Client> =
+            (2..5).map(|n| Client { state: None, ..first.copied(n * 20_000) }).collect();
+        for other in &mut others {
+            assert_eq!(other.join(&mut server), RECOVERED);
+        }
+        assert_eq!(first.join(&mut server), RENEWED);
+        server.mode(mode);
+        assert_eq!(others[1].join(&mut server), RENEWED);
+        for other in [&mut first].into_iter().chain(others.iter_mut().step_by(2)) {
+            assert_eq!(other.join(&mut server), Outcome::Denied(Code::SharedToken));
+        }
+        assert!(!server.is_locked());
+        assert_eq!(others[1].join(&mut server), RENEWED);
+        let stays = server.enrolment.identity.clone();
+        assert_eq!(stays, others[1].state.as_ref().map(|s| s.identity.clone()));
+    }
+}
+
+/// Fails if a request that is not live can be adopted, or can condemn.
+#[test]
+fn leaving_insecure_with_a_late_duplicate_locks_nobody() {
+    let (mut server, mut client) = bound(Insecure, 1, 1);
+    let mut other = Client { state: None, ..client.copied(50_000) };
+    let mut sent = Vec::new();
+    other.complete(&mut server, &mut sent);
+    other.complete(&mut server, &mut sent);
+    client.complete(&mut server, &mut sent);
+    // One that never arrived while the token was shared.
+    other.begin();
+    sent.push(other.message(None));
+    server.mode(Standard);
+    for late in &sent {
+        assert!(!matches!(server.handle(late), Verdict::Admit(_)));
+    }
+    assert_eq!(client.join(&mut server), RENEWED);
+    for late in &sent {
+        assert!(!matches!(server.handle(late), Verdict::Admit(_)));
+    }
+    assert!(!server.is_locked());
+    assert_eq!(client.join(&mut server), RENEWED);
+}
+
+/// A host that stayed away while its token was shared is no clone of the one that was adopted.
+#[test]
+fn leaving_insecure_does_not_lock_for_a_machine_that_was_away() {
+    let (mut server, mut away) = bound(Standard, 1, 2);
+    server.mode(Insecure);
+    let mut client = Client { state: None, ..away.copied(50_000) };
+    assert_eq!(client.join(&mut server), RECOVERED);
+    server.mode(Standard);
+    assert_eq!(away.join(&mut server), Outcome::Denied(Code::SharedToken), "while it is shared still");
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(away.join(&mut server), Outcome::Denied(Code::SharedToken));
+    assert!(!server.is_locked());
+}
+
+/// Fails if the adopted client is remembered by its present identity alone: a bot's recovery changes it, and the
+/// copy of the adopted client would pass for a fellow.
+#[test]
+fn a_copy_of_the_adopted_bot_is_a_clone_even_after_its_recovery() {
+    let mut server = Server::new(&[Role::Bot]);
+    server.spec().recovery.limit = 3;
+    server.mode(Insecure);
+    let mut client = Client::new(10_000, &server);
+    client.join(&mut server);
+    let mut copy = client.copied(50_000);
+    server.mode(Standard);
+    assert_eq!(client.join(&mut server), RENEWED);
+    server.later(10 * DAY);
+    assert_eq!(client.join(&mut server), RECOVERED);
+    assert_eq!(copy.join(&mut server), CLONE);
+}
+
+/// Fails if leaving `insecure` keeps what the other clients were issued.
+#[test]
+fn leaving_insecure_revokes_what_the_other_clients_hold() {
+    let (mut server, first) = bound(Insecure, 1, 1);
+    let of_first = server.enrolment.issued.clone();
+    let mut second = Client { state: None, ..first.copied(50_000) };
+    second.join(&mut server);
+    let of_second: Vec<_> = server.instances.values().flat_map(|record| record.issued.clone()).collect();
+    server.mode(Standard);
+    second.begin();
+    let message = second.message(None).live(&server);
+    let admission = admitted(server.handle(&message));
+    assert!(admission.revoke_other_instances);
+    assert_eq!(admission.revoke, of_first);
+    assert_eq!(server.enrolment.issued[..1], of_second, "its own stay on record");
+    assert_eq!(server.enrolment.issued.len(), 2);
+    let adoption = server.enrolment.adoption.clone().expect("it was adopted");
+    assert_eq!((Some(adoption.instance), adoption.sequence), (server.enrolment.identity.clone(), 2));
+}
+
+/// Fails if 2(c) condemns whoever registered while the token was shared: he is a fellow client, not a clone. Found by the
+/// model.
+#[test]
+fn leaving_insecure_does_not_lock_for_a_registration_whose_answer_was_lost() {
+    let mut server = Server::preregistered(5);
+    server.mode(Insecure);
+    let client = |base, server: &Server| Client { key: 5, secret: None, ..Client::new(base, server) };
+    let (mut first, mut second) = (client(10_000, &server), client(50_000, &server));
+    answer_lost(&mut first, &mut server);
+    assert_eq!(second.join(&mut server), RECOVERED);
+    server.mode(Standard);
+    assert_eq!(second.join(&mut server), RENEWED);
+    assert_eq!(first.join(&mut server), Outcome::Denied(Code::SharedToken));
+    assert!(!server.is_locked());
+    assert_eq!(second.join(&mut server), RENEWED);
+}
+
+/// Fails if a late duplicate with a shared state may take a sequence of a server that was restored to another mode: its
+/// sender had its answer in shared operation, and would find itself overtaken by itself. Found by the model.
+#[test]
+fn a_restore_to_another_mode_and_late_duplicates_lock_nobody() {
+    let mut server = Server::host(Standard, 1);
+    let backup = server.clone();
+    server.mode(Insecure);
+    let mut client = Client::new(10_000, &server);
+    let mut sent = Vec::new();
+    assert_eq!(client.complete(&mut server, &mut sent), REGISTERED);
+    assert_eq!(client.complete(&mut server, &mut sent), RENEWED);
+    server.restore(&backup);
+    let found: Vec<String> = sent.iter().map(|late| word(&server.handle(late))).collect();
+    assert_eq!(found, ["admit register", "confirm shared"]);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
+
+/// Fails if 6a takes a numbered current state for one of many: the attempt would end without a sequence of its own, and
+/// its late duplicate, after another restore, would overtake its sender. Found by the model.
+#[test]
+fn a_numbered_state_in_a_lineage_that_a_restore_made_shared_takes_a_sequence() {
+    let mut server = Server::host(Standard, 1);
+    let backup = server.clone();
+    let mut client = Client::new(10_000, &server);
+    let mut sent = Vec::new();
+    assert_eq!(client.complete(&mut server, &mut sent), REGISTERED);
+    server.restore(&backup);
+    server.mode(Insecure);
+    admitted(server.handle(&sent[0]));
+    assert_eq!(client.complete(&mut server, &mut sent), RENEWED);
+    assert_eq!(server.enrolment.sequence, 2);
+    server.restore(&backup);
+    admitted(server.handle(&sent[1]));
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+}
