@@ -331,11 +331,20 @@ pub(super) fn shared_token(case: &Case<'_>) -> Early {
 
 pub(super) fn recovery_limit(case: &Case<'_>) -> Early {
     let (name, limit) = (&case.token.name, case.base.limit_in_force(case.token));
+    // A grant counts from what the store knows: one made after a restore has to allow what it forgot as well.
+    let forgotten = case.base.recovery_count.saturating_sub(case.input.enrolment.recovery_count);
+    let (known, count) = match forgotten {
+        0 => (String::new(), String::new()),
+        n => (
+            format!(" (the server was restored, and has forgotten {n} of them)"),
+            format!(" --count {}", n.saturating_add(1)),
+        ),
+    };
     deny(
         case,
         Code::RecoveryLimitReached,
         format!(
-            "{} of {limit} recoveries of token `{name}` are used; an administrator allows another with `boundkeyctl bound-keypair grant-recovery {name}` or a higher `spec.bound_keypair.recovery.limit`",
+            "{} of {limit} recoveries of token `{name}` are used{known}; an administrator allows another with `boundkeyctl bound-keypair grant-recovery {name}{count}` or a higher `spec.bound_keypair.recovery.limit`",
             case.base.recovery_count
         ),
     )

@@ -506,3 +506,31 @@ fn a_rotation_that_was_made_is_not_asked_for_again_after_a_restore() {
     assert_eq!(client.join(&mut server), RENEWED);
     assert_ne!(client.key, rotated);
 }
+
+/// Fails if the refusal tells of an ordinary grant: that would count from what the restored store knows, allow nothing,
+/// and leave the machine out however often it is given.
+#[test]
+fn a_refusal_after_a_restore_tells_the_grant_that_helps() {
+    let (mut server, mut client) = bound(Standard, 3, 2);
+    let text = |server: &Server, client: &mut Client| {
+        client.begin();
+        denied(server.verdict(&client.message(None))).message
+    };
+    let backup = server.clone();
+    for _ in 0..2 {
+        server.later(DAY * 40);
+        assert_eq!(client.join(&mut server), RECOVERED);
+    }
+    server.later(DAY * 40);
+    let told = text(&server, &mut client);
+    assert!(told.contains("3 of 3 recoveries of token `web-1` are used; an administrator"), "{told}");
+    assert!(told.contains("`boundkeyctl bound-keypair grant-recovery web-1` or"), "{told}");
+    server.restore(&backup);
+    let told = text(&server, &mut client);
+    assert!(told.contains("are used (the server was restored, and has forgotten 2 of them);"), "{told}");
+    assert!(told.contains("`boundkeyctl bound-keypair grant-recovery web-1 --count 3` or"), "{told}");
+    server.verb(Verb::GrantRecovery { count: 1 });
+    assert_eq!(client.join(&mut server), Outcome::Denied(Code::RecoveryLimitReached));
+    server.verb(Verb::GrantRecovery { count: 3 });
+    assert_eq!(client.join(&mut server), RECOVERED);
+}

@@ -279,11 +279,8 @@ impl World {
                 Some("a reverted snapshot: resync")
             };
         }
-        let grace = if view.is_bot() { self.judge.graces.1 } else { self.judge.graces.0 };
-        let late = view.enrolment.certificates_revoked
-            || view.enrolment.certificates_expire_at.is_some_and(|end| now >= end + grace);
-        if view.enrolment.is_bound() && late && view.enrolment.recovery_count >= view.limit() {
-            self.verb("grant-recovery", token, VerbRequest { count: Some(1), ..VerbRequest::default() });
+        if let Some(count) = self.judge.recoveries_needed(&name, now) {
+            self.verb("grant-recovery", token, VerbRequest { count: Some(count), ..VerbRequest::default() });
             return Some("recoveries used up: grant-recovery");
         }
         None

@@ -19,12 +19,18 @@ pub(in crate::sim) enum Outcome<'a> {
 pub(in crate::sim) struct Began {
     pub(in crate::sim) history: u64,
     pub(in crate::sim) insider: bool,
-    pub(in crate::sim) commits: u64,
+    /// Somebody had registered: from then on no secret is needed.
+    pub(in crate::sim) bound: bool,
 }
 
 impl Judge {
     pub(in crate::sim) fn begins(&self, sent: &Sent) -> Began {
-        Began { history: self.history, insider: self.is_insider(sent.from), commits: 0 }
+        let token = self.holders.get(sent.from).and_then(|holder| self.views.tokens.get(&holder.token));
+        Began {
+            history: self.history,
+            insider: self.is_insider(sent.from),
+            bound: token.is_some_and(|view| view.enrolment.is_bound()),
+        }
     }
 
     /// `codes`: of the events that this request committed.
@@ -102,7 +108,7 @@ impl Judge {
         };
         let steady = self.history == began.history;
         // A machine that was bound tries without its new secret first.
-        let can = enrolment.is_bound() || sent.with_secret || self.is_ahead(sent.from, view);
+        let can = (began.bound && enrolment.is_bound()) || sent.with_secret || self.is_ahead(sent.from, view);
         let insider =
             began.insider && self.is_insider(sent.from) && steady && self.is_current_disk(sent) && can;
         let one_of_many = view.is_one_of_many();

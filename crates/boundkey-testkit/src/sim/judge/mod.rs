@@ -196,6 +196,26 @@ impl Judge {
         ahead && !forked
     }
 
+    /// The recoveries that have to be granted so that this token's machine gets in, if that is what it lacks: counted from
+    /// what the store knows. (Where it was restored, the machine's own state tells how far the lineage had got.)
+    pub(super) fn recoveries_needed(&self, token: &str, now: OffsetDateTime) -> Option<u32> {
+        let view = self.views.tokens.get(token)?;
+        let e = &view.enrolment;
+        let grace = if view.is_bot() { self.graces.1 } else { self.graces.0 };
+        let mut owners = (0..self.holders.len()).filter(|actor| {
+            let holder = &self.holders[*actor];
+            holder.honest && holder.token == token && self.is_ahead(*actor, view)
+        });
+        let ahead = owners.next().and_then(|actor| self.presented(&self.holders[actor].knows.disk));
+        let (used, expires, revoked) = match ahead.and_then(|label| self.joined.get(&label)) {
+            Some(joined) => (joined.recoveries, joined.expires, false),
+            None if e.is_bound() => (e.recovery_count, e.certificates_expire_at, e.certificates_revoked),
+            None => return None,
+        };
+        let late = revoked || expires.is_some_and(|end| now >= end + grace);
+        (late && used >= view.limit()).then(|| used - e.recovery_count.min(used) + 1)
+    }
+
     /// Nobody holds this token's key but its own machine, as it was left.
     fn is_clean(&self, token: &str) -> bool {
         self.taints
