@@ -61,8 +61,9 @@ pub struct Costs {
 }
 
 impl Default for Costs {
-    /// A join's is above what was measured (0.9 to 1.3 ms of a slow core for both sides of a renewal), a connection's too (31
-    /// KiB). The handshake's and the store's are assumed.
+    /// Two to three times what a release server was measured at (`cargo xtask load`: 0.55 ms for a join, 0.2 ms for a
+    /// connection and its handshake; the store kept up with 1,800 joins a second), for slower machines. A connection was measured
+    /// at 31 KiB.
     fn default() -> Self {
         Self {
             processors: 2,
