@@ -128,7 +128,8 @@ impl World {
             (Some(id), _) => LockTarget::Host(id.id().to_owned()),
             (None, _) => return,
         };
-        let ttl = (how % 3 == 0).then(|| time::Duration::minutes(i64::try_from(how % 3000).unwrap_or(0)));
+        let ttl =
+            how.is_multiple_of(3).then(|| time::Duration::minutes(i64::try_from(how % 3000).unwrap_or(0)));
         let kind = if matches!(target, LockTarget::Bot(_)) { "bot" } else { "identity" };
         self.lock_target(token, kind, target, ttl);
     }
