@@ -525,6 +525,8 @@ def check_certificates(result, asked, bundle):
         return "other_identity"
     if "ssh" in result["certificates"]:
         return ssh_word(result["certificates"]["ssh"], asked["ssh_key"], ssh_cas, 2 if kind == "host" else 1)
+    if "ssh_key" in asked:
+        return "ssh"
     return "accepted"
 
 
