@@ -51,6 +51,12 @@ impl Tmpfs {
     }
 }
 
+/// A file that is only removed may hold its room for some milliseconds more; one that is cut gives it back at once.
+fn give_back(ballast: &Path) {
+    std::fs::File::options().write(true).open(ballast).unwrap().set_len(0).unwrap();
+    std::fs::remove_file(ballast).unwrap();
+}
+
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         // Lazily: a store may still be open when a test fails.
@@ -104,7 +110,7 @@ async fn a_full_disk_refuses_commits_and_goes_on_when_there_is_room() {
         other => panic!("{other:?}"),
     }
     assert!(!backup.exists());
-    std::fs::remove_file(&ballast).unwrap();
+    give_back(&ballast);
     let done = store.commit(put("after", 3000), NOW).await.unwrap();
     assert_eq!(done.revision.0, committed + 1);
     drop(store);
@@ -124,7 +130,7 @@ fn there_is_no_room_for_a_new_store_on_a_full_disk() {
         OpenError::Full { .. } => {}
         other => panic!("{other}"),
     }
-    std::fs::remove_file(&ballast).unwrap();
+    give_back(&ballast);
     SqliteStore::open(&disk.path("bk.db")).expect("what the failed try left is no obstacle");
 }
 
