@@ -141,8 +141,10 @@ impl Judge {
     /// Nobody is admitted past a lock; an automatic one may go with the admission.
     fn unlocked(&self, token: &str, before: &View, batch: &Batch, now: OffsetDateTime) -> Verdict {
         if before.is_one_of_many() {
-            // Whose lock it is, the identity in the record does not tell.
-            return Ok(());
+            // Whose lock on a host or instance it is, the identity in the record does not tell; one on the token is everybody's.
+            let in_force = |lock: &&LockInForce| lock.expires.is_none_or(|end| end > now);
+            let by_hand = before.locks.iter().filter(in_force).find(|lock| lock.origin == LockOrigin::ByHand);
+            return by_hand.map_or(Ok(()), |lock| Err(format!("{token}: admitted past lock {}", lock.id)));
         }
         let healed =
             batch.events.iter().any(|e| e.notes.iter().any(|note| note.starts_with("rollback_healed")));
