@@ -6,9 +6,13 @@ use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's root.
+/// The root of the workspace that this was started in: cargo says so at run time, which stays true where a target
+/// directory was moved or is shared.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+    let root =
+        manifest.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from).join("../..");
+    root.canonicalize().unwrap_or(root)
 }
 
 /// `cargo` in the workspace's root.
