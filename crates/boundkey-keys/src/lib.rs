@@ -40,6 +40,8 @@ mod pkcs8;
 mod private;
 mod public;
 mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thumbprint;
 
 pub use jws::{JwsError, MAX_JWS_BYTES, ProvenKey, sign_jws, verify_jws};

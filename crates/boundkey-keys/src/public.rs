@@ -157,6 +157,10 @@ impl PublicKey {
 
     /// Whether `signature` (raw, as in JWS) is one of `message` by this key.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        #[cfg(feature = "testing")]
+        if crate::testing::accepts_everything() {
+            return true;
+        }
         let of = |algorithm: &'static dyn signature::VerificationAlgorithm, key: &[u8]| {
             signature::UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };

@@ -1,4 +1,4 @@
-//! Holds the arrow table of `docs/architecture.md` against what `cargo metadata` says.
+//! Holds the arrow table of `docs/architecture.md` against what `cargo metadata` says, and what may be built into what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -129,4 +129,46 @@ fn no_second_cryptography_provider_comes_in() {
     for banned in ["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls", "rsa"] {
         assert!(!built.contains(banned), "{banned} came in with a dependency's default features");
     }
+}
+
+/// The feature that makes proofs without signatures, and signatures that always hold.
+const TESTING: &str = "testing";
+
+#[test]
+fn nothing_but_tests_and_the_fuzz_workspace_can_take_signatures_for_granted() {
+    for package in metadata()["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let enabled = dependency["features"].as_array().expect("features");
+            let enables = dependency["name"] == "boundkey-keys" && enabled.iter().any(|f| f == TESTING);
+            assert!(
+                !enables || dependency["kind"] == "dev",
+                "{name} enables `{TESTING}` of boundkey-keys outside its tests"
+            );
+        }
+        for (feature, implied) in package["features"].as_object().expect("features") {
+            for other in implied.as_array().expect("names").iter().filter_map(serde_json::Value::as_str) {
+                let of_keys = other.starts_with("boundkey-keys") && other.ends_with(TESTING);
+                let own = name == "boundkey-keys" && other == TESTING;
+                assert!(!of_keys && !own, "the feature `{feature}` of {name} implies `{TESTING}`");
+            }
+        }
+    }
+    // What cargo makes of it, for every program and every crate that somebody may embed.
+    let tree = |edges: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--workspace", "--offline", "--all-features", "--prefix", "none"])
+            .args(["--exclude", "boundkey-keys", "--format", "{p} [{f}]", "--edges", edges])
+            .current_dir(root())
+            .output()
+            .expect("cargo tree runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).expect("names");
+        let keys = tree.lines().filter(|line| line.starts_with("boundkey-keys ")).map(str::to_owned);
+        keys.collect::<BTreeSet<_>>()
+    };
+    let (products, with_tests) = (tree("normal,build"), tree("normal,build,dev"));
+    assert!(!products.is_empty(), "the tree was read");
+    assert!(products.iter().all(|line| !line.contains(TESTING)), "{products:?}");
+    assert!(with_tests.iter().any(|line| line.contains(TESTING)), "tests have it: {with_tests:?}");
 }
