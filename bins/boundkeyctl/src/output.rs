@@ -79,7 +79,9 @@ fn colour(state: &str) -> Option<Color> {
     match state {
         "bound" | "shared" => Some(Color::DarkGreen),
         "pending" | "rotation_due" | "overdue" => Some(Color::DarkYellow),
-        "locked" | "expired" | "registration_expired" | "no_recoveries_left" => Some(Color::DarkRed),
+        "locked" | "bot_missing" | "expired" | "registration_expired" | "no_recoveries_left" => {
+            Some(Color::DarkRed)
+        }
         _ => None,
     }
 }

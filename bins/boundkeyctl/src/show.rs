@@ -12,7 +12,7 @@ use crate::failure::usage;
 use crate::output;
 
 /// As `LifecycleState` spells them.
-const STATES: [&str; 9] = [
+const STATES: [&str; 10] = [
     "pending",
     "bound",
     "rotation_due",
@@ -20,6 +20,7 @@ const STATES: [&str; 9] = [
     "overdue",
     "registration_expired",
     "locked",
+    "bot_missing",
     "expired",
     "shared",
 ];

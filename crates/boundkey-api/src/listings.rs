@@ -23,7 +23,7 @@ pub struct TokenSummary {
     /// The roles it allows.
     pub roles: Vec<String>,
     /// Derived: `pending`, `bound`, `rotation_due`, `overdue`, `no_recoveries_left`, `registration_expired`, `locked`,
-    /// `expired` or `shared`.
+    /// `bot_missing`, `expired` or `shared`.
     pub state: String,
     /// The bot it is for.
     pub bot_name: Option<String>,

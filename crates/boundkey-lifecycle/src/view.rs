@@ -6,11 +6,11 @@ mod running_out;
 
 use std::time::Duration;
 
-use boundkey_token::{RecoveryMode, Token};
+use boundkey_token::{Bot, RecoveryMode, Token};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::decide::{certified_until, in_force, is_renewal, renewable_until, rotation_due};
+use crate::decide::{certified_until, in_force, is_renewal, renewable_until, rotation_due, usable};
 use crate::{Enrolment, LockOrigin, Locks, OnboardingInForce, Policy};
 
 /// The derived state that `tokens ls` shows. Where several apply, the one that is first in this list.
@@ -18,7 +18,9 @@ use crate::{Enrolment, LockOrigin, Locks, OnboardingInForce, Policy};
 pub enum LifecycleState {
     /// `metadata.expires` has passed: nothing joins.
     Expired,
-    /// A lock stands: nothing joins until it is removed.
+    /// The token's bot does not exist or has expired: nothing joins until it does.
+    BotMissing,
+    /// A lock stands on the token, its host or bot instance, or its bot: nothing joins until it is removed.
     Locked,
     /// Not bound, and `must_register_before` has passed.
     RegistrationExpired,
@@ -40,6 +42,7 @@ impl LifecycleState {
     /// Every state.
     pub const ALL: &'static [Self] = &[
         Self::Expired,
+        Self::BotMissing,
         Self::Locked,
         Self::RegistrationExpired,
         Self::Pending,
@@ -55,6 +58,7 @@ impl LifecycleState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
+            Self::BotMissing => "bot_missing",
             Self::Locked => "locked",
             Self::RegistrationExpired => "registration_expired",
             Self::Pending => "pending",
@@ -73,18 +77,6 @@ impl std::fmt::Display for LifecycleState {
     }
 }
 
-/// The derived state of a token.
-pub fn lifecycle_state(
-    token: &Token,
-    enrolment: &Enrolment,
-    locks: Locks<'_>,
-    policy: &Policy,
-    now: OffsetDateTime,
-) -> LifecycleState {
-    let view = View { token, enrolment, locks, grace: policy.grace(token.spec.roles.is_bot()), now };
-    view.state()
-}
-
 /// What would happen at the next join of the honest client, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
@@ -98,41 +90,22 @@ pub struct Explanation {
     pub warnings: Vec<String>,
 }
 
-/// What would happen at the next join of the honest client (with its key and its present join state), and why.
-pub fn explain(
-    token: &Token,
-    enrolment: &Enrolment,
-    locks: Locks<'_>,
-    policy: &Policy,
-    now: OffsetDateTime,
-) -> Explanation {
-    let view = View { token, enrolment, locks, grace: policy.grace(token.spec.roles.is_bot()), now };
-    let state = view.state();
-    Explanation {
-        state,
-        next_join: view.next_join(state),
-        reasons: view.reasons(),
-        warnings: view.warnings(),
-    }
-}
-
-/// What runs out soon, or has: a few words each, for a row of `tokens ls`. [`explain`] says more.
-pub fn running_out(
-    token: &Token,
-    enrolment: &Enrolment,
-    locks: Locks<'_>,
-    policy: &Policy,
-    now: OffsetDateTime,
-) -> Vec<String> {
-    View { token, enrolment, locks, grace: policy.grace(token.spec.roles.is_bot()), now }.running_out()
-}
-
-struct View<'a> {
-    token: &'a Token,
-    enrolment: &'a Enrolment,
-    locks: Locks<'a>,
-    grace: Duration,
-    now: OffsetDateTime,
+/// A token and what its next join depends on, as it is shown to people: the questions of `decide()`, for the honest
+/// client, which comes with its key and its present join state.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The token.
+    pub token: &'a Token,
+    /// The bot that the token names, if it exists.
+    pub bot: Option<&'a Bot>,
+    /// `Enrolment::default()` if there is none.
+    pub enrolment: &'a Enrolment,
+    /// Every lock on the token, the enrolment's host or bot instance, and the bot.
+    pub locks: Locks<'a>,
+    /// The operator's settings.
+    pub policy: &'a Policy,
+    /// The server's clock, read once for the request.
+    pub now: OffsetDateTime,
 }
 
 fn text(t: OffsetDateTime) -> String {
@@ -140,10 +113,24 @@ fn text(t: OffsetDateTime) -> String {
 }
 
 impl View<'_> {
-    fn state(&self) -> LifecycleState {
+    /// What would happen at the next join, and why.
+    pub fn explain(&self) -> Explanation {
+        let state = self.state();
+        Explanation {
+            state,
+            next_join: self.next_join(state),
+            reasons: self.reasons(),
+            warnings: self.warnings(),
+        }
+    }
+
+    /// The derived state.
+    pub fn state(&self) -> LifecycleState {
         let e = self.enrolment;
         if self.token.expires.is_some_and(|end| end <= self.now) {
             LifecycleState::Expired
+        } else if self.missing_bot().is_some() {
+            LifecycleState::BotMissing
         } else if in_force(self.locks, self.now).next().is_some() {
             LifecycleState::Locked
         } else if !e.is_bound() {
@@ -165,6 +152,16 @@ impl View<'_> {
         }
     }
 
+    fn grace(&self) -> Duration {
+        self.policy.grace(self.token.spec.roles.is_bot())
+    }
+
+    /// The name of the token's bot, if it is not there.
+    fn missing_bot(&self) -> Option<&str> {
+        let name = self.token.spec.bot_name.as_ref()?;
+        usable(self.bot, self.now).is_none().then_some(name.as_str())
+    }
+
     fn mode(&self) -> RecoveryMode {
         self.token.spec.bound_keypair.recovery.mode
     }
@@ -182,16 +179,16 @@ impl View<'_> {
 
     fn renews(&self) -> bool {
         let e = self.enrolment;
-        !e.certificates_revoked && is_renewal(self.certified_until(), self.grace, self.now)
+        !e.certificates_revoked && is_renewal(self.certified_until(), self.grace(), self.now)
     }
 
     fn certified_until(&self) -> Option<OffsetDateTime> {
-        certified_until(self.enrolment, self.grace, self.now)
+        certified_until(self.enrolment, self.grace(), self.now)
     }
 
     /// Until when a join renews, if the certificates were not revoked.
     fn window(&self) -> Option<OffsetDateTime> {
-        self.certified_until().map(|end| renewable_until(end, self.grace))
+        self.certified_until().map(|end| renewable_until(end, self.grace()))
     }
 
     fn recovery_left(&self) -> bool {
@@ -209,7 +206,8 @@ impl View<'_> {
             if self.rotation_asked().is_some() { ", with a new key (the agent makes it)" } else { "" };
         match state {
             LifecycleState::Expired => "refused: the token has expired".to_owned(),
-            LifecycleState::Locked => "refused: the token is locked".to_owned(),
+            LifecycleState::BotMissing => "refused: the token's bot is not there".to_owned(),
+            LifecycleState::Locked => "refused: a lock stands".to_owned(),
             LifecycleState::RegistrationExpired => "refused: the time for registering has passed".to_owned(),
             LifecycleState::NoRecoveriesLeft => {
                 "refused: it would be a recovery, and none is left".to_owned()
@@ -244,6 +242,15 @@ impl View<'_> {
         let mut out = Vec::new();
         if let Some(end) = token.expires.filter(|end| *end <= self.now) {
             out.push(format!("metadata.expires {} has passed", text(end)));
+        }
+        if let Some(bot) = self.missing_bot() {
+            let found = match self.bot.and_then(|bot| bot.expires) {
+                Some(end) => format!("expired at {}", text(end)),
+                None => "does not exist".to_owned(),
+            };
+            out.push(format!(
+                "bot `{bot}` {found}: `boundkeyctl edit bot/{bot}` or `boundkeyctl bots add {bot}`"
+            ));
         }
         for lock in in_force(self.locks, self.now) {
             let origin = match &lock.origin {

@@ -1,7 +1,8 @@
 //! Rule 1: the token exists (found when the case was laid out), has not expired, is of this method; the bot is
 //! there; roles and names are allowed.
 
-use boundkey_token::{JoinMethod, RequestedNames};
+use boundkey_token::{Bot, JoinMethod, RequestedNames};
+use time::OffsetDateTime;
 
 use super::case::Case;
 use super::{Early, refuse};
@@ -26,7 +27,7 @@ pub(super) fn check(case: &Case<'_>) -> Result<RequestedNames, Early> {
     }
     let logins = match &token.spec.bot_name {
         None => None,
-        Some(name) => match input.bot.filter(|bot| bot.expires.is_none_or(|end| end > input.now)) {
+        Some(name) => match usable(input.bot, input.now) {
             Some(bot) => Some(bot),
             None => return Err(refuse::bot_not_found(case, name.as_str())),
         },
@@ -41,6 +42,11 @@ pub(super) fn check(case: &Case<'_>) -> Result<RequestedNames, Early> {
         .certificates
         .grant(&input.evidence.names, &defaults)
         .map_err(|(field, value)| refuse::name(case, field, &value))
+}
+
+/// The bot, unless it has expired.
+pub(crate) fn usable(bot: Option<&Bot>, now: OffsetDateTime) -> Option<&Bot> {
+    bot.filter(|bot| bot.expires.is_none_or(|end| end > now))
 }
 
 fn principals(principals: Vec<String>) -> RequestedNames {

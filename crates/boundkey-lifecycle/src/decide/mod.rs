@@ -32,6 +32,7 @@ use time::OffsetDateTime;
 
 use crate::{Enrolment, Evidence, Identity, InstanceRecord, Locks, Proven, StateEvidence, Uid, Verdict};
 use case::{Case, Standing};
+pub(crate) use eligible::usable;
 pub(crate) use limits::{certified_until, is_renewal, renewable_until, rotation_due};
 pub(crate) use locks::in_force;
 pub use retry::BACK_DATED;

@@ -11,7 +11,8 @@ use crate::decide::{in_force, rotation_due};
 const SOON: Duration = Duration::days(14);
 
 impl View<'_> {
-    pub(super) fn running_out(&self) -> Vec<String> {
+    /// What runs out soon, or has: a few words each, for a row of `tokens ls`. [`View::explain`] says more.
+    pub fn running_out(&self) -> Vec<String> {
         let (e, state) = (self.enrolment, self.state());
         let mut out = Vec::new();
         if state == LifecycleState::Expired {

@@ -195,8 +195,7 @@ proptest! {
     #[test]
     fn any_record_can_be_shown_and_changed(server in any_server(), ttl in any_duration(), at in prop::option::of(any_time()), count in any::<u32>()) {
         let mut server = server;
-        let token = server.token.clone().unwrap();
-        let seen = explain(&token, &server.enrolment, &server.locks, &server.policy, server.now);
+        let seen = server.view().explain();
         prop_assert!(!seen.next_join.is_empty());
         for verb in [
             Verb::GrantRecovery { count },

@@ -278,8 +278,7 @@ proptest! {
             server.verb(Verb::Rotate { at: None });
         }
         let due = |server: &Server| {
-            let token = server.token.as_ref().unwrap();
-            let seen = explain(token, &server.enrolment, &server.locks, &server.policy, server.now);
+            let seen = server.view().explain();
             seen.reasons.iter().any(|reason| reason.contains("rotation is due"))
         };
         let (was_due, before) = (due(&server), client.key);

@@ -376,10 +376,7 @@ fn a_rotation_that_is_due_is_not_asked_for_anew() {
 
 #[test]
 fn what_is_said_of_limits_deadlines_and_grants_is_exact() {
-    let see = |server: &Server| {
-        let token = server.token.as_ref().unwrap();
-        explain(token, &server.enrolment, &server.locks, &server.policy, server.now)
-    };
+    let see = |server: &Server| server.view().explain();
     let says = |found: &[String], part: &str| found.iter().any(|line| line.contains(part));
 
     let mut server = Server::preregistered(5);
@@ -408,10 +405,7 @@ fn what_is_said_of_limits_deadlines_and_grants_is_exact() {
 
 #[test]
 fn warnings_of_what_a_reset_voided_are_for_unbound_tokens() {
-    let warnings = |server: &Server| {
-        let token = server.token.as_ref().unwrap();
-        explain(token, &server.enrolment, &server.locks, &server.policy, server.now).warnings.join("; ")
-    };
+    let warnings = |server: &Server| server.view().explain().warnings.join("; ");
     let (initial, secret) = ("initial_public_key was made void", "made the spec's secret void");
     let mut server = Server::preregistered(5);
     assert!(!warnings(&server).contains("void"), "nothing was reset");

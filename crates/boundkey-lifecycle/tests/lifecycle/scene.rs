@@ -134,6 +134,18 @@ pub(crate) struct Server {
 pub(crate) const AUTO_LOCK: &str = "auto-token";
 
 impl Server {
+    /// What people are shown; there has to be a token.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            token: self.token.as_ref().unwrap(),
+            bot: self.bot.as_ref(),
+            enrolment: &self.enrolment,
+            locks: &self.locks,
+            policy: &self.policy,
+            now: self.now,
+        }
+    }
+
     pub(crate) fn new(roles: &[Role]) -> Self {
         Self {
             uid: UID,

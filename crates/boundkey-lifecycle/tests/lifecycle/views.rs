@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use boundkey_lifecycle::*;
 use boundkey_token::RecoveryMode::{Insecure, Relaxed, Standard};
+use boundkey_token::Role;
 
 use crate::scene::*;
 
 fn see(server: &Server) -> Explanation {
-    let token = server.token.as_ref().unwrap();
-    let seen = explain(token, &server.enrolment, &server.locks, &server.policy, server.now);
-    let state = lifecycle_state(token, &server.enrolment, &server.locks, &server.policy, server.now);
-    assert_eq!(seen.state, state);
+    let seen = server.view().explain();
+    assert_eq!(seen.state, server.view().state());
     seen
 }
 
@@ -73,7 +72,7 @@ fn the_derived_state_is_the_most_pressing_one() {
             "overdue",
             "recovers; one recovery is used",
         ),
-        (changed(standard(), Server::lock_by_hand), "locked", "refused: the token is locked"),
+        (changed(standard(), Server::lock_by_hand), "locked", "refused: a lock stands"),
         (
             changed(standard(), |s| {
                 s.lock_by_hand();
@@ -208,6 +207,25 @@ fn an_automatic_lock_is_told_with_its_sequence() {
 }
 
 #[test]
+fn a_bot_that_is_not_there_is_told_before_locks() {
+    let mut server = Server::new(&[Role::Bot]);
+    assert_eq!(see(&server).state, LifecycleState::Pending);
+    server.lock_by_hand();
+    server.bot.as_mut().unwrap().expires = Some(server.now);
+    let seen = see(&server);
+    assert_eq!(seen.state, LifecycleState::BotMissing);
+    assert_eq!(seen.next_join, "refused: the token's bot is not there");
+    assert!(seen.reasons[0].starts_with("bot `deploy` expired at 2026-"), "{seen:?}");
+    assert!(seen.reasons[1].contains("stands, set by hand"), "{seen:?}");
+    server.bot.as_mut().unwrap().expires = Some(server.now + Duration::from_nanos(1));
+    assert_eq!(see(&server).state, LifecycleState::Locked);
+    server.bot = None;
+    let seen = see(&server);
+    assert_eq!(seen.state, LifecycleState::BotMissing);
+    assert!(seen.reasons[0].starts_with("bot `deploy` does not exist"), "{seen:?}");
+}
+
+#[test]
 fn a_lock_that_has_ended_is_not_told() {
     let (mut server, _) = standard();
     server.lock_by_hand();
@@ -219,10 +237,7 @@ fn a_lock_that_has_ended_is_not_told() {
 
 #[test]
 fn what_runs_out_is_told_in_a_few_words() {
-    let words = |server: &Server| {
-        let token = server.token.as_ref().unwrap();
-        running_out(token, &server.enrolment, &server.locks, &server.policy, server.now).join(", ")
-    };
+    let words = |server: &Server| server.view().running_out().join(", ");
     assert_eq!(words(&standard().0), "");
     let expiring =
         |by: Duration| changed(standard(), |s| s.token.as_mut().unwrap().expires = Some(s.now + by));

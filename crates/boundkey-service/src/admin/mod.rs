@@ -10,6 +10,7 @@ mod locks;
 mod nodes;
 mod plan;
 mod revoke;
+mod row;
 mod status;
 mod tokens;
 mod verbs;

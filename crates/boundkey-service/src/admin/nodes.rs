@@ -7,7 +7,7 @@ use boundkey_store::keys;
 use boundkey_store::records::{InstanceEntry, Record};
 
 use super::plan::every;
-use super::{Listing, tokens, view};
+use super::{Listing, row, view};
 use crate::{Refusal, Service};
 
 /// `GET /v1/nodes`; pages go by token.
@@ -18,7 +18,7 @@ pub(super) async fn all(
     let now = service.now();
     let page = listing.page(&service, keys::TOKEN).await?;
     let mut items = Vec::new();
-    for row in tokens::rows(&service, &page, now).await? {
+    for row in row::of_page(&service, &page, now).await? {
         let token = &row.record.token;
         items.extend(view::node(token, &row.enrolment));
         if !row.enrolment.shared {

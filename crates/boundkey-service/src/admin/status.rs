@@ -6,7 +6,7 @@ use boundkey_api::ServerStatus;
 use boundkey_lifecycle::LifecycleState;
 use boundkey_store::keys;
 
-use super::{Listing, tokens, view};
+use super::{Listing, row};
 use crate::{Refusal, Service};
 
 pub(super) async fn status(State(service): State<Service>) -> Result<Json<ServerStatus>, Refusal> {
@@ -26,11 +26,10 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
     let mut listing = Listing { limit: Some(super::PAGE_MAX), ..Listing::default() };
     loop {
         let page = listing.page(&service, keys::TOKEN).await?;
-        for row in tokens::rows(&service, &page, now).await? {
+        for row in row::of_page(&service, &page, now).await? {
             status.tokens += 1;
             status.bound += u64::from(row.enrolment.is_bound());
-            let summary = view::summary(&service, &row.record.token, &row.enrolment, &row.locks, now);
-            status.locked += u64::from(summary.state == LifecycleState::Locked.as_str());
+            status.locked += u64::from(row.view(&service, now).state() == LifecycleState::Locked);
         }
         listing.after = Listing::next(&page, keys::TOKEN);
         if listing.after.is_none() {

@@ -8,55 +8,16 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use boundkey_api::{Applied, Page};
 use boundkey_lifecycle::{Enrolment, LifecycleState};
-use boundkey_store::records::{EnrolmentRecord, LockIndex, Record, TokenRecord};
-use boundkey_store::{Range, keys};
+use boundkey_store::keys;
+use boundkey_store::records::{EnrolmentRecord, Record, TokenRecord};
 use boundkey_token::Resource;
 use serde::Deserialize;
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::apply::{Apply, stale};
 use super::plan::{Operation, Plan, carry_out, token_keys};
-use super::{Listing, apply_token, locks, resource, view};
+use super::{Listing, apply_token, locks, resource, row, view};
 use crate::{Entry, Refusal, RequestContext, Service};
-
-/// A token with what belongs to it.
-pub(super) struct Row {
-    pub(super) record: TokenRecord,
-    pub(super) revision: boundkey_store::Revision,
-    pub(super) enrolment: Enrolment,
-    pub(super) locks: LockIndex,
-}
-
-/// The tokens of a page, with their enrolments and the locks on them: two reads of the store for all.
-pub(super) async fn rows(service: &Service, page: &Range, now: OffsetDateTime) -> Result<Vec<Row>, Refusal> {
-    let mut records = Vec::with_capacity(page.entries.len());
-    for entry in &page.entries {
-        records.push((TokenRecord::decode(&entry.value)?, entry.revision));
-    }
-    let wanted: Vec<String> = records
-        .iter()
-        .flat_map(|(record, _)| {
-            let name = record.token.name.as_str();
-            [keys::enrolment(name), keys::lock_of("token", name)]
-        })
-        .collect();
-    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let mut read = service.store().get_many(&wanted, now).await?.into_iter();
-    let mut rows = Vec::with_capacity(records.len());
-    for (record, revision) in records {
-        let enrolment = read.next().flatten();
-        let enrolment = enrolment.map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
-        let locks = read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?;
-        rows.push(Row {
-            record,
-            revision,
-            enrolment: enrolment.map(|stored| stored.enrolment).unwrap_or_default(),
-            locks: locks.unwrap_or_default(),
-        });
-    }
-    Ok(rows)
-}
 
 /// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`; `state=` filters.
 pub(super) async fn all(
@@ -72,8 +33,8 @@ pub(super) async fn all(
     let now = service.now();
     let page = listing.page(&service, keys::TOKEN).await?;
     let mut items = Vec::with_capacity(page.entries.len());
-    for row in rows(&service, &page, now).await? {
-        let summary = view::summary(&service, &row.record.token, &row.enrolment, &row.locks, now);
+    for row in row::of_page(&service, &page, now).await? {
+        let summary = view::summary(&row.view(&service, now));
         if listing.state.as_ref().is_some_and(|state| *state != summary.state) {
             continue;
         }

@@ -8,13 +8,12 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use boundkey_api::{ExplainAnswer, VerbAnswer, VerbRequest};
 use boundkey_lifecycle::{Verb, apply_verb};
-use boundkey_store::keys;
-use boundkey_store::records::{EnrolmentRecord, LockIndex, Record, TokenRecord};
+use boundkey_store::records::{EnrolmentRecord, TokenRecord};
 use serde::Deserialize;
 
 use super::plan::{Operation, Plan, carry_out, token_keys};
 use super::tokens::missing;
-use super::{apply_token, body, locks};
+use super::{apply_token, body, locks, row};
 use crate::{Entry, Refusal, RequestContext, Service, Slot};
 
 /// How long a resync grant stays open unless told.
@@ -188,17 +187,8 @@ pub(super) async fn explain(
     Path(name): Path<String>,
 ) -> Result<Json<ExplainAnswer>, Refusal> {
     let now = service.now();
-    let (token_key, enrolment_key) = token_keys(&name);
-    let lock_key = keys::lock_of("token", &name);
-    let mut read = service.store().get_many(&[&token_key, &enrolment_key, &lock_key], now).await?.into_iter();
-    let record = read.next().flatten().ok_or_else(|| missing(&name))?;
-    let record = TokenRecord::decode(&record.value)?;
-    let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
-    let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
-    let index =
-        read.next().flatten().map(|entry| LockIndex::decode(&entry.value)).transpose()?.unwrap_or_default();
-    let explained =
-        boundkey_lifecycle::explain(&record.token, &enrolment, &index.locks, &service.config().policy, now);
+    let row = row::of_token(&service, &name, now).await?.ok_or_else(|| missing(&name))?;
+    let explained = row.view(&service, now).explain();
     Ok(Json(ExplainAnswer {
         state: explained.state.as_str().to_owned(),
         next_join: explained.next_join,

@@ -1,9 +1,9 @@
 //! Resources as administrators see them.
 
 use boundkey_api::{Node, TokenSummary};
-use boundkey_lifecycle::{Enrolment, Identity, LockOrigin, lifecycle_state, running_out};
+use boundkey_lifecycle::{Enrolment, Identity, LockOrigin, View};
 use boundkey_store::Revision;
-use boundkey_store::records::{BotRecord, InstanceEntry, LockIndex, LockRecord, TokenRecord};
+use boundkey_store::records::{BotRecord, InstanceEntry, LockRecord, TokenRecord};
 use boundkey_token::{RecoveryMode, Token};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -112,14 +112,8 @@ pub(super) fn lock(record: &LockRecord, revision: Option<Revision>) -> Value {
 }
 
 /// A row of `tokens ls`.
-pub(super) fn summary(
-    service: &Service,
-    token: &Token,
-    enrolment: &Enrolment,
-    locks: &LockIndex,
-    now: OffsetDateTime,
-) -> TokenSummary {
-    let state = lifecycle_state(token, enrolment, &locks.locks, &service.config().policy, now);
+pub(super) fn summary(view: &View<'_>) -> TokenSummary {
+    let (token, enrolment) = (view.token, view.enrolment);
     let recovery = token.spec.bound_keypair.recovery;
     let limit = recovery.limit.max(enrolment.granted_limit);
     let counts = recovery.mode == RecoveryMode::Standard;
@@ -127,7 +121,7 @@ pub(super) fn summary(
     TokenSummary {
         name: token.name.to_string(),
         roles: token.spec.roles.iter().map(|role| role.to_string()).collect(),
-        state: state.as_str().to_owned(),
+        state: view.state().as_str().to_owned(),
         bot_name: token.spec.bot_name.as_ref().map(ToString::to_string),
         mode: mode(recovery.mode).to_owned(),
         recovery_count: enrolment.recovery_count,
@@ -145,7 +139,7 @@ pub(super) fn summary(
         last_joined_at: enrolment.last_joined_at,
         certificates_expire_at: enrolment.certificates_expire_at,
         expires: token.expires,
-        runs_out: running_out(token, enrolment, &locks.locks, &service.config().policy, now),
+        runs_out: view.running_out(),
         labels: token.labels.clone(),
     }
 }

@@ -29,6 +29,7 @@ use time::OffsetDateTime;
 use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway, WrongProofs};
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
 use read::Snapshot;
+pub(crate) use read::lock_of_identity;
 pub use refusals::flush_refusals;
 
 /// How often a join that lost a race is decided anew before the client is asked to come again.

@@ -156,7 +156,8 @@ fn instance_key(uid: Uid, identity: &Identity) -> String {
     keys::instance(&uid.to_string(), identity.id())
 }
 
-fn lock_of_identity(identity: &Identity) -> String {
+/// Where the locks on this host or bot instance are.
+pub(crate) fn lock_of_identity(identity: &Identity) -> String {
     match identity {
         Identity::Host(id) => keys::lock_of("host", id),
         Identity::BotInstance(id) => keys::lock_of("instance", id),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use boundkey_keys::PublicKey;
 use boundkey_lifecycle::{
     Admission, AttemptId, CaKind, Enrolment, Identity, Input, IssuedCertificate, JoinKind, LockInForce,
-    LockOrigin, Note, Policy, Retry, StateEvidence, StateId, TRAIL_LENGTH, Verdict, Write, decide, explain,
+    LockOrigin, Note, Policy, Retry, StateEvidence, StateId, TRAIL_LENGTH, Verdict, View, Write, decide,
     instance_of,
 };
 use boundkey_store::records::{EnrolmentRecord, Record as _};
@@ -192,7 +192,15 @@ impl World {
     pub(super) fn explained(&mut self) {
         let enrolment = &self.stored.enrolment;
         let policy = Policy::default();
-        let said = explain(&self.token, enrolment, &self.stored.locks, &policy, self.now);
+        let view = View {
+            token: &self.token,
+            bot: self.bot.as_ref(),
+            enrolment,
+            locks: &self.stored.locks,
+            policy: &policy,
+            now: self.now,
+        };
+        let said = view.explain();
         let number =
             enrolment.bound_public_key.as_ref().and_then(|bound| (1..=92).find(|n| key(*n) == *bound));
         let (Some(current), Some(claims), false) = (number, enrolment.claims(UID), enrolment.shared) else {

@@ -1,6 +1,7 @@
 //! The administrator's verbs: what they change, and that they may be repeated.
 
 use boundkey_proto::JoinKindName;
+use boundkey_token::{Role, RoleSet};
 use serde_json::{Value, json};
 
 use super::token;
@@ -214,4 +215,68 @@ async fn explain_follows_the_lineage() {
     assert_eq!(explain().await, "no_recoveries_left");
     fixture.post("/v1/locks", json!({ "target": { "join_token": "web" } })).await.ok();
     assert_eq!(explain().await, "locked");
+}
+
+/// Each lock that stops a machine, and nothing else, makes its token a locked one for those who look.
+#[tokio::test]
+async fn explain_listing_and_status_tell_of_every_lock_that_stops_the_machine() {
+    let fixture = Fixture::new();
+    let mut host = fixture.registered("web");
+    let (mut bot, resources) = bot_machine(&fixture).await;
+    let id_of = |name: &str| fixture.enrolment(name).enrolment.identity.expect("joined").id().to_owned();
+    let seen = async |name: &str| {
+        let explained = fixture.post(&format!("/v1/tokens/{name}/explain"), json!({})).await.ok();
+        let rows = fixture.get("/v1/tokens?view=summary").await.ok();
+        let row = rows["items"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
+        assert_eq!(explained["state"], row["state"], "{name}");
+        (explained, row["state"].as_str().unwrap().to_owned())
+    };
+    let locked = async || fixture.get("/v1/status").await.ok()["locked"].as_u64().unwrap();
+    for (name, target) in [
+        ("web", json!({ "join_token": "web" })),
+        ("web", json!({ "server_id": id_of("web") })),
+        ("deployer", json!({ "join_token": "deployer" })),
+        ("deployer", json!({ "user": "ci" })),
+        ("deployer", json!({ "bot_instance_id": id_of("deployer") })),
+    ] {
+        let lock = fixture.post("/v1/locks", json!({ "target": target })).await.ok();
+        let id = lock["metadata"]["name"].as_str().unwrap();
+        let machine = if name == "web" { &mut host } else { &mut bot };
+        assert_eq!(machine.join(&fixture).unwrap_err().code, "locked", "{target}");
+        let (explained, state) = seen(name).await;
+        assert_eq!(state, "locked", "{target}");
+        assert_eq!(explained["next_join"], "refused: a lock stands");
+        assert!(explained["reasons"].to_string().contains(id), "{explained}");
+        let other = if name == "web" { "deployer" } else { "web" };
+        assert_eq!(seen(other).await.1, "bound", "{target}");
+        assert_eq!(locked().await, 1, "{target}");
+        fixture.delete(&format!("/v1/locks/{id}")).await.ok();
+        assert_eq!(seen(name).await.1, "bound", "{target}");
+        machine.join(&fixture).expect("nothing stops it");
+    }
+    assert_eq!(locked().await, 0);
+
+    fixture.delete("/v1/bots/ci").await.ok();
+    assert_eq!(bot.join(&fixture).unwrap_err().code, "bot_not_found");
+    let (explained, state) = seen("deployer").await;
+    assert_eq!(
+        (state.as_str(), &explained["next_join"]),
+        ("bot_missing", &json!("refused: the token's bot is not there"))
+    );
+    assert!(explained["reasons"].to_string().contains("`ci` does not exist"), "{explained}");
+    fixture.create(true, resources).await.ok();
+    bot.join(&fixture).expect("its bot is back");
+}
+
+/// A bot `ci`, its token `deployer` and a machine that joined with it; and the resources.
+async fn bot_machine(fixture: &Fixture) -> (Machine, Vec<Value>) {
+    let mut deployer = token("deployer", json!({}));
+    deployer["spec"]["roles"] = json!(["Bot"]);
+    deployer["spec"]["bot_name"] = json!("ci");
+    let bot = json!({ "kind": "bot", "version": "v1", "metadata": { "name": "ci" } });
+    fixture.create(false, vec![bot.clone(), deployer]).await.ok();
+    let mut machine = Machine::new("deployer", 5, Some(fixture.generated_secret("deployer")));
+    machine.roles = RoleSet::new([Role::Bot]);
+    machine.join(fixture).expect("registers");
+    (machine, vec![bot])
 }
