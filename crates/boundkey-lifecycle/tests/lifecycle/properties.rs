@@ -448,18 +448,4 @@ proptest! {
         prop_assert_eq!(in_it.iter().filter(|o| matches!(o, Outcome::Admitted(_))).count(), 1, "{:?}", in_it);
         prop_assert!(!world.server.is_locked());
     }
-
-    /// Property 8: whatever spec is applied, the enrolment stays as it is until somebody joins.
-    #[test]
-    fn applying_a_spec_changes_no_enrolment(limits in prop::collection::vec(1..9_u32, 1..9), mode in 0..3_usize) {
-        let mut world = World::new(Server::host(Standard, 1), 1);
-        world.join(0)?;
-        let before = world.server.enrolment.clone();
-        for limit in limits {
-            world.step(&Op::Limit(limit))?;
-            world.step(&Op::RotateAfter)?;
-            world.step(&Op::Mode([Standard, Relaxed, Insecure][mode]))?;
-        }
-        prop_assert_eq!(before, world.server.enrolment);
-    }
 }

@@ -11,4 +11,5 @@ mod refusals;
 mod schema;
 mod serve;
 mod shared;
+mod specs;
 mod vectors;
