@@ -1,118 +1,42 @@
 //! Crash points, enumerated: every point of a ceremony at which a process may die or a message be lost is tried, once
 //! alone and once together with every later one.
 
-use std::collections::BTreeMap;
+mod ceremony;
 
-use boundkey_api::VerbRequest;
-use boundkey_token::RecoveryMode;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::clock::{DAY, HOUR, MINUTE, SECOND};
+use boundkey_store::Store as _;
+pub use ceremony::Ceremony;
+use ceremony::{Lives, Moves};
+
+use super::clock::{HOUR, MINUTE, SECOND};
 use super::hub::Point;
-use super::plan::{Onboard, TokenPlan};
+use super::server::at_once;
 use super::world::World;
 
-/// The one machine.
-const MACHINE: usize = 0;
-
-/// A join of some kind, up to the machine's being in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ceremony {
-    /// By secret.
-    Register,
-    /// By a preregistered key.
-    RegisterByKey,
-    /// By a preregistered key that has to be replaced at once.
-    RegisterAndRotate,
-    /// Within the certificates' life.
-    Renew,
-    /// As a rotation was asked for.
-    RenewAndRotate,
-    /// After expiry and grace.
-    Recover,
-    /// The same, as a rotation was asked for.
-    RecoverAndRotate,
-    /// After a resync grant, by a machine that was reverted to a snapshot.
-    Resync,
-    /// The same, and the key is replaced.
-    ResyncAndRotate,
-}
-
 impl Ceremony {
-    /// Every one.
-    pub const ALL: [Self; 9] = [
-        Self::Register,
-        Self::RegisterByKey,
-        Self::RegisterAndRotate,
-        Self::Renew,
-        Self::RenewAndRotate,
-        Self::Recover,
-        Self::RecoverAndRotate,
-        Self::Resync,
-        Self::ResyncAndRotate,
-    ];
-
-    /// A world in which the next thing to happen is this ceremony.
-    fn prepare(self) -> Result<World, String> {
-        let onboard = match self {
-            Self::RegisterByKey | Self::RegisterAndRotate => Onboard::Key,
-            _ => Onboard::Secret,
-        };
-        let mut plan = TokenPlan::plain(onboard, RecoveryMode::Standard, 2);
-        if self == Self::RegisterAndRotate {
-            plan.token.spec.bound_keypair.rotate_after = Some(super::clock::START);
-        }
-        let mut world = World::with_tokens(1, vec![plan], 2, false);
-        world.actors[MACHINE].lives = false;
-        if matches!(self, Self::Register | Self::RegisterByKey | Self::RegisterAndRotate) {
-            world.process_dies(MACHINE, 0);
-            return Ok(world);
-        }
-        world.must_join(MACHINE)?;
-        match self {
-            Self::Renew | Self::RenewAndRotate => world.pass(HOUR),
-            Self::Recover | Self::RecoverAndRotate => world.pass(40 * DAY),
-            _ => {
-                world.snapshot(MACHINE);
-                world.must_join(MACHINE)?;
-                world.revert(MACHINE, 0);
-                if world.must_join(MACHINE).is_ok() {
-                    return Err("a reverted snapshot was let in".to_owned());
-                }
-                let request = VerbRequest { keep_key: self == Self::Resync, ..VerbRequest::default() };
-                world.verb("resync", 0, request);
-                world.pass(MINUTE);
-            }
-        }
-        if matches!(self, Self::RenewAndRotate | Self::RecoverAndRotate) {
-            world.verb("rotate", 0, VerbRequest::default());
-            world.pass(MINUTE);
-        }
-        Ok(world)
-    }
-
-    fn counts(self) -> bool {
-        !matches!(self, Self::Renew | Self::RenewAndRotate | Self::Resync | Self::ResyncAndRotate)
-    }
-
     /// The ceremony with cuts at these points (by their number); the points that were reached until the machine was in.
     ///
     /// # Errors
     /// A broken promise.
     pub fn cut(self, at: &[usize]) -> Result<Vec<Point>, String> {
-        let mut world = self.prepare()?;
+        let course = self.course();
+        let machine = course.machine;
+        let mut world = course.prepare()?;
         let name = world.tokens[0].name.clone();
         let before = world.judge.view(&name).map(|view| view.enrolment.clone()).unwrap_or_default();
+        let (was, admitted) = (world.identity_of(machine), world.report.joins);
         {
             let mut hub = world.hub.lock();
             hub.cuts.on = true;
             hub.cuts.at = at.to_vec();
         }
-        world.actors[MACHINE].lives = true;
+        world.actors[machine].lives = true;
         world.ended.clear();
-        world.start_join(MACHINE);
+        world.start_join(machine);
         let patience = world.time() + HOUR;
-        while !matches!(world.ended.get(&MACHINE), Some(Ok(()))) {
-            if let Some(Err(code)) = world.ended.get(&MACHINE)
+        while !matches!(world.ended.get(&machine), Some(Ok(()))) {
+            if let Some(Err(code)) = world.ended.get(&machine)
                 && !code.is_empty()
             {
                 return Err(format!("the machine is refused `{code}`"));
@@ -130,22 +54,49 @@ impl Ceremony {
             std::mem::take(&mut hub.cuts.reached)
         };
         let after = world.judge.view(&name).map(|view| view.enrolment.clone()).unwrap_or_default();
-        let (joins, recoveries) =
-            (after.sequence - before.sequence, after.recovery_count - before.recovery_count);
+        let joins = world.report.joins - admitted;
         // One for each attempt: the one that was cut, and at most one more if its result was stored just then.
         if !(1..=1 + at.len() as u64).contains(&joins) {
             return Err(format!("{joins} joins with {} cuts", at.len()));
         }
-        if recoveries != u32::from(self.counts()) {
+        let moved = match course.moves {
+            Moves::Each => joins,
+            Moves::Once => 1,
+            Moves::Not => 0,
+        };
+        if after.sequence - before.sequence != moved {
+            let moved = after.sequence - before.sequence;
+            return Err(format!("{joins} joins moved the lineage by {moved}"));
+        }
+        let recoveries = after.recovery_count - before.recovery_count;
+        if recoveries != course.recoveries {
             return Err(format!("{recoveries} recoveries were counted"));
         }
-        world.actors[MACHINE].lives = false;
-        world.must_join(MACHINE).map_err(|fault| format!("in, and then: {fault}"))?;
-        world.pass(2 * MINUTE);
-        match world.fault.take() {
-            Some(fault) => Err(fault),
-            None => Ok(reached),
+        let is = world.identity_of(machine);
+        world.actors[machine].lives = false;
+        world.must_join(machine).map_err(|fault| format!("in, and then: {fault}"))?;
+        let stayed = world.identity_of(machine);
+        let right = match course.lives {
+            Lives::First => was.is_none() && is.is_some(),
+            Lives::On => was.is_some() && is == was,
+            Lives::Anew => was.is_some() && is.is_some() && is != was,
+        };
+        if !right || stayed != is {
+            return Err(format!("it was {was:?}, came in as {is:?} and renewed as {stayed:?}"));
         }
+        if let Some(fellow) = course.leaves {
+            world.must_be_refused(fellow, "shared_token")?;
+            world.must_join(machine).map_err(|fault| format!("after its fellow was refused: {fault}"))?;
+        }
+        world.pass(2 * MINUTE);
+        if let Some(fault) = world.fault.take() {
+            return Err(fault);
+        }
+        let instances = world.instances();
+        if instances.len() != course.instances {
+            return Err(format!("{instances:?} are left, not {} clients", course.instances));
+        }
+        Ok(reached)
     }
 }
 
@@ -197,5 +148,24 @@ impl World {
             Some(outcome) => outcome,
             None => Err(self.fault.take().unwrap_or_default()),
         }
+    }
+
+    fn must_be_refused(&mut self, actor: usize, code: &str) -> Result<(), String> {
+        match self.must_join(actor) {
+            Err(refused) if refused == code => Ok(()),
+            outcome => Err(format!("machine {actor} comes to {outcome:?}, not to `{code}`")),
+        }
+    }
+
+    /// Who the machine's certificates say that it is.
+    fn identity_of(&self, actor: usize) -> Option<String> {
+        self.actors[actor].disk.load().ok()?.identity.map(|identity| identity.id)
+    }
+
+    /// The single clients of shared tokens.
+    fn instances(&self) -> BTreeSet<String> {
+        let now = boundkey_service::Clock::now(&*self.servers[0].clock);
+        let page = at_once(self.store.range("instance/", None, usize::MAX, now));
+        page.map(|page| page.entries.into_iter().map(|entry| entry.key).collect()).unwrap_or_default()
     }
 }
