@@ -6,6 +6,7 @@ mod fixture;
 mod http;
 mod join;
 mod overload;
+mod overtaken;
 mod race;
 mod refusals;
 mod schema;

@@ -5,7 +5,7 @@ mod apply;
 mod events;
 mod listings;
 mod locks;
-mod race;
+pub(super) mod race;
 mod removal;
 mod secrets;
 mod verbs;

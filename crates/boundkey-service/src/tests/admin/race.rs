@@ -1,4 +1,4 @@
-//! Two administrators at once: whoever comes second decides anew on what the first has written.
+//! Two servers at once: whoever comes second decides anew on what the first has written.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,13 +57,13 @@ impl Store for Overtaken {
 }
 
 /// Two servers of one cluster: what the first commits comes after what the second does meanwhile.
-struct Two {
+pub(in crate::tests) struct Two {
     overtaken: Service,
     store: Arc<Overtaken>,
-    fixture: Fixture,
+    pub(in crate::tests) fixture: Fixture,
 }
 
-fn two() -> Two {
+pub(in crate::tests) fn two() -> Two {
     let fixture = Fixture::new();
     let store = Arc::new(Overtaken { store: fixture.store.clone(), first: Mutex::default() });
     let overtaken = now(Service::start(Parts {
@@ -83,15 +83,36 @@ impl Two {
         let file = format!(
             "{{kind: token, version: v2, metadata: {{name: web, labels: {labels}}}, spec: {{roles: [Node], join_method: bound_keypair}}}}"
         );
-        let config = ServiceConfig::new(CLUSTER);
-        let other =
-            start(self.fixture.store.clone(), self.fixture.clock.clone(), MasterKey::new(1, [7; 32]), config)
-                .expect("the same cluster");
-        let mut list = self.store.first.lock().unwrap();
-        list.push(Box::new(move || {
+        let other = self.other().service;
+        self.before_the_commit(move || {
             let resources = read_resources(file.as_bytes()).expect("a good file");
             now(apply_resources(&other, &other.own_context(), &resources, true)).expect("applied");
-        }));
+        });
+    }
+
+    /// The server that is always first.
+    pub(in crate::tests) fn other(&self) -> Fixture {
+        let (store, clock) = (self.fixture.store.clone(), self.fixture.clock.clone());
+        let config = ServiceConfig::new(CLUSTER);
+        let service = start(store.clone(), clock.clone(), MasterKey::new(1, [7; 32]), config)
+            .expect("the same cluster");
+        Fixture { service, store, clock }
+    }
+
+    /// The one that is overtaken.
+    pub(in crate::tests) fn slow(&self) -> Fixture {
+        let (store, clock) = (self.fixture.store.clone(), self.fixture.clock.clone());
+        Fixture { service: self.overtaken.clone(), store, clock }
+    }
+
+    /// Happens before the next commit of the slow one that has nothing before it yet.
+    pub(in crate::tests) fn before_the_commit(&self, first: impl FnOnce() + Send + 'static) {
+        self.store.first.lock().unwrap().push(Box::new(first));
+    }
+
+    /// How much has not happened yet.
+    pub(in crate::tests) fn left(&self) -> usize {
+        self.store.first.lock().unwrap().len()
     }
 }
 
@@ -167,18 +188,10 @@ fn a_client_of_many_that_joins_while_a_reset_is_made_is_revoked_with_the_others(
     for number in 0..4 {
         client(number).join(&two.fixture).expect("one of many");
     }
-    let config = ServiceConfig::new(CLUSTER);
-    let (store, clock) = (two.fixture.store.clone(), two.fixture.clock.clone());
-    let other = Fixture {
-        service: start(store.clone(), clock.clone(), MasterKey::new(1, [7; 32]), config)
-            .expect("the cluster"),
-        store,
-        clock,
-    };
-    let mut late = client(9);
-    two.store.first.lock().unwrap().push(Box::new(move || {
+    let (other, mut late) = (two.other(), client(9));
+    two.before_the_commit(move || {
         late.join(&other).expect("joins between the reading and the commit");
-    }));
+    });
     let context = two.overtaken.own_context();
     let request = VerbRequest::default();
     let reset = now(carry_out_verb(&two.overtaken, &context, "web", "reset", &request)).unwrap();
