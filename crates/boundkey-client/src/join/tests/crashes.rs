@@ -2,8 +2,10 @@
 //! advances the lineage twice.
 
 use boundkey_proto::JoinKindName;
+use boundkey_service::admin::{apply_resources, remove_lock};
+use boundkey_token::read_resources;
 
-use super::world::{Crash, START, World};
+use super::world::{Crash, START, TOKEN, World};
 
 /// Every instant of a join with up to five messages and saves.
 fn instants() -> impl Iterator<Item = Crash> {
@@ -97,4 +99,28 @@ async fn a_crash_between_a_provisional_result_and_the_attempt_after_it_is_surviv
         assert_eq!(world.enrolment().await.recovery_count, 1, "{crash:?}");
     }
     assert_eq!(crashed, 16);
+}
+
+#[tokio::test]
+async fn an_attempt_outlives_a_denial_while_an_earlier_try_is_still_on_its_way() {
+    let mut world = World::new().await;
+    world.join().await.unwrap();
+    assert!(world.join_and_crash(Crash::BeforeMessage(2)).await);
+    let late = world.wire.bodies.pop().unwrap();
+    let context = world.service.own_context();
+    let lock = format!(
+        "kind: lock\nversion: v2\nmetadata: {{name: repair}}\nspec: {{target: {{join_token: {TOKEN}}}}}\n"
+    );
+    let lock = read_resources(lock.as_bytes()).unwrap();
+    apply_resources(&world.service, &context, &lock, false).await.unwrap();
+    assert_eq!(world.join().await.err().unwrap().code(), Some("locked"));
+    remove_lock(&world.service, &context, "repair").await.unwrap();
+    // Only now the earlier try arrives, and it is admitted: the next one is told its result, for it is the same attempt.
+    let now = world.service.now();
+    boundkey_service::join::complete(&world.service, &late, &context, now).await.unwrap();
+    assert_eq!(world.join().await.unwrap().kind, JoinKindName::Retried);
+    assert_eq!(world.join().await.unwrap().kind, JoinKindName::Renewed);
+    let enrolment = world.enrolment().await;
+    assert_eq!((enrolment.sequence, enrolment.recovery_count), (3, 1));
+    assert!(!world.is_locked().await);
 }
