@@ -329,13 +329,17 @@ pub(crate) enum KeypairCommand {
         name: String,
     },
     /// Unbind: revoke everything, make a new registration secret
-    #[command(after_help = "Example:\n  boundkeyctl bound-keypair reset example-token --with-secrets")]
+    #[command(after_help = "Examples:
+  boundkeyctl bound-keypair reset example-token --with-secrets
+  boundkeyctl bound-keypair reset example-token --with-secrets --format json")]
     Reset {
         /// The token
         name: String,
         /// Print the new registration secret
         #[arg(long)]
         with_secrets: bool,
+        #[command(flatten)]
+        format: FormatOption,
     },
     /// Say what would happen at the next join, and why
     #[command(after_help = "Example:\n  boundkeyctl bound-keypair explain example-token")]

@@ -10,6 +10,7 @@ use crate::output;
 
 pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()> {
     let nothing = VerbRequest::default();
+    let mut format = Format::Text;
     let (name, verb, request) = match command {
         KeypairCommand::GrantRecovery { name, count } => {
             (name, "grant-recovery", VerbRequest { count: Some(count), ..nothing })
@@ -19,13 +20,17 @@ pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()>
             (name, "resync", VerbRequest { ttl_seconds: Some(ttl.as_secs()), keep_key, ..nothing })
         }
         KeypairCommand::Revoke { name } => (name, "revoke", nothing),
-        KeypairCommand::Reset { name, with_secrets } => {
+        KeypairCommand::Reset { name, with_secrets, format: options } => {
+            format = options.format;
             (name, if with_secrets { "reset?secrets=true" } else { "reset" }, nothing)
         }
         KeypairCommand::Explain { name, format } => return explain(context, &name, format).await,
     };
     let path = format!("/v1/tokens/{}/{verb}", encode(&name));
     let answer: VerbAnswer = context.client().post(&path, &serde_json::to_value(&request)?).await?;
+    if format != Format::Text {
+        return output::resource(serde_json::to_value(&answer)?, format);
+    }
     output::print(&format!("{}\n", answer.message))?;
     match answer.registration_secret {
         Some(secret) => output::print(&format!("registration secret: {secret}\n")),
