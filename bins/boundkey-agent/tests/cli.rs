@@ -104,13 +104,42 @@ fn a_static_key_is_printed_or_written_with_mode_0600() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(run(&create).1, first, "an existing key is kept");
     let public = first.lines().next().unwrap();
-    assert!(
-        first.contains(&format!(
-            "      initial_public_key: \"{public}\"\n    recovery:\n      mode: insecure\n"
-        )),
-        "{first}"
+    assert_eq!(
+        first,
+        format!(
+            "{public}
+
+# The token, for `boundkeyctl create`; its bot is added by `boundkeyctl bots add example`.
+# For hosts `roles: [Node]` without `bot_name`, and no bot:
+kind: token
+version: v2
+metadata:
+  name: example
+spec:
+  roles: [Bot]
+  bot_name: example
+  join_method: bound_keypair
+  bound_keypair:
+    onboarding:
+      initial_public_key: \"{public}\"
+    recovery:
+      mode: insecure
+
+# The agent's config; for hosts a line more, `ssh_service: {{enabled: true}}`:
+version: v3
+agent:
+  proxy_server: SERVER:443
+  # The server's CA pin, as `boundkeyctl status` prints it; without this line only the system's roots are trusted:
+  ca_pins: [\"sha256:PIN\"]
+  join_params:
+    token_name: example
+    method: bound_keypair
+    bound_keypair:
+      static_key_path: \"{}\"
+",
+            file.display()
+        )
     );
-    assert!(first.contains(&format!("      static_key_path: \"{}\"\n", file.display())), "{first}");
     std::fs::write(&file, "something else").unwrap();
     let (status, _, err) = run(&create);
     assert_eq!(status, 1);

@@ -82,7 +82,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to do with a static key: the token to create and the agent's config, ready but for their names.
+/// What to do with a static key: the token to create and the agent's config, ready but for what is written in capitals.
 fn next_steps(created: &Created, file: Option<&Path>) -> String {
     let key = match file {
         Some(file) => {
@@ -92,11 +92,33 @@ fn next_steps(created: &Created, file: Option<&Path>) -> String {
         None => "    # and the private key above in the environment: BOUNDKEY_STATIC_KEY=\"$(base64 -w0 KEY_FILE)\"\n".to_owned(),
     };
     format!(
-        "\n# The token, for `boundkeyctl create`; for hosts `roles: [Node]` without `bot_name`:\n\
-         kind: token\nversion: v2\nmetadata:\n  name: example\nspec:\n  roles: [Bot]\n  bot_name: example\n  join_method: \
-         bound_keypair\n  bound_keypair:\n    onboarding:\n      initial_public_key: \"{}\"\n    recovery:\n      mode: \
-         insecure\n\n# The agent's config:\nversion: v3\nagent:\n  proxy_server: SERVER:443\n  join_params:\n    token_name: \
-         example\n    method: bound_keypair\n{key}",
+        "
+# The token, for `boundkeyctl create`; its bot is added by `boundkeyctl bots add example`.
+# For hosts `roles: [Node]` without `bot_name`, and no bot:
+kind: token
+version: v2
+metadata:
+  name: example
+spec:
+  roles: [Bot]
+  bot_name: example
+  join_method: bound_keypair
+  bound_keypair:
+    onboarding:
+      initial_public_key: \"{}\"
+    recovery:
+      mode: insecure
+
+# The agent's config; for hosts a line more, `ssh_service: {{enabled: true}}`:
+version: v3
+agent:
+  proxy_server: SERVER:443
+  # The server's CA pin, as `boundkeyctl status` prints it; without this line only the system's roots are trusted:
+  ca_pins: [\"sha256:PIN\"]
+  join_params:
+    token_name: example
+    method: bound_keypair
+{key}",
         created.public_key
     )
 }
