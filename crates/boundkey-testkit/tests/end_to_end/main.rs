@@ -8,6 +8,7 @@ mod guide;
 mod overload;
 mod recovery;
 mod ssh;
+mod static_keys;
 
 use boundkey_testkit::Cluster;
 
