@@ -9,6 +9,7 @@ mod overload;
 mod recovery;
 mod ssh;
 mod static_keys;
+mod verbs;
 
 use boundkey_testkit::Cluster;
 
