@@ -143,6 +143,14 @@ fn unexpired(enrolment: &Enrolment, now: OffsetDateTime) -> Vec<IssuedCertificat
     enrolment.issued.iter().filter(|c| c.expires_at > now).cloned().collect()
 }
 
+/// Greater than any before it, also those of resets that a restored backup does not know: else a state of one of them
+/// would pass for one of this generation, ahead of it, and bring back what this reset is to shut out. By the clock, in
+/// seconds, which is enough until 2106.
+fn next_generation(enrolment: &Enrolment, now: OffsetDateTime) -> u32 {
+    let seconds = u32::try_from(now.unix_timestamp().max(0)).unwrap_or(u32::MAX);
+    enrolment.generation.saturating_add(1).max(seconds)
+}
+
 fn reset(
     token: &Token,
     enrolment: &Enrolment,
@@ -164,11 +172,7 @@ fn reset(
         secret.void(key.thumbprint());
     }
     VerbOutcome {
-        next: Some(Enrolment {
-            generation: enrolment.generation.saturating_add(1),
-            secret,
-            ..Enrolment::default()
-        }),
+        next: Some(Enrolment { generation: next_generation(enrolment, now), secret, ..Enrolment::default() }),
         revoke: unexpired(enrolment, now),
         revoke_all_instances: enrolment.shared,
         remove_automatic_lock: true,

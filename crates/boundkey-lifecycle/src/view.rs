@@ -141,7 +141,7 @@ impl View<'_> {
             }
         } else if e.shared {
             LifecycleState::Shared
-        } else if !self.renews() && !self.recovery_left() {
+        } else if !self.renews() && !self.recovery_left() && !self.comes_by_grant() {
             LifecycleState::NoRecoveriesLeft
         } else if e.certificates_revoked || e.certificates_expire_at.is_none_or(|end| end <= self.now) {
             LifecycleState::Overdue
@@ -196,6 +196,12 @@ impl View<'_> {
             || self.enrolment.recovery_count < self.enrolment.limit_in_force(self.token)
     }
 
+    /// An open resync grant stands in for a recovery of the one machine behind the token.
+    fn comes_by_grant(&self) -> bool {
+        let open = self.enrolment.resync_until.is_some_and(|end| end > self.now);
+        open && !self.is_insecure() && !self.enrolment.shared && !self.renews()
+    }
+
     /// `insecure` asks for no rotation.
     fn rotation_asked(&self) -> Option<OffsetDateTime> {
         rotation_due(self.token, self.enrolment, self.now).filter(|_| !self.is_insecure())
@@ -229,6 +235,8 @@ impl View<'_> {
                     "makes the token a shared one: any holder of the key is admitted"
                 } else if self.renews() {
                     "renews; no recovery is used"
+                } else if self.comes_by_grant() {
+                    "recovers by the resync grant; no recovery is used"
                 } else {
                     "recovers; one recovery is used"
                 };

@@ -11,8 +11,8 @@ use crate::{
     LastAttempt, Note, StateId, Verdict, Write, clock,
 };
 
-/// How many unexpired certificates a record keeps before a join. A client that joins in a tight loop revokes its own
-/// oldest ones; it cannot make its record grow.
+/// How many unexpired certificates a record keeps before a join. A client that joins in a tight loop revokes those of
+/// its own that end first; it cannot make its record grow.
 pub(super) const MAX_ISSUED: usize = 96;
 
 struct Times {
@@ -151,7 +151,7 @@ fn enrolment(
     if kind == JoinKind::Recover && !next.shared {
         revoke.append(&mut next.issued);
     }
-    revoke_oldest(&mut next.issued, revoke);
+    revoke_surplus(&mut next.issued, revoke);
     next.certificates_expire_at = Some(times.expire);
     next.certificates_revoked = false;
     next.last_joined_at = Some(times.now);
@@ -172,7 +172,7 @@ fn instance(
 ) -> InstanceRecord {
     let mut issued: Vec<_> = case.instance().map(|record| record.issued.clone()).unwrap_or_default();
     issued.retain(|c| c.expires_at > case.input.now);
-    revoke_oldest(&mut issued, revoke);
+    revoke_surplus(&mut issued, revoke);
     InstanceRecord {
         identity: attempt.identity.clone(),
         last_attempt: attempt,
@@ -184,9 +184,14 @@ fn instance(
     }
 }
 
-fn revoke_oldest(issued: &mut Vec<IssuedCertificate>, revoke: &mut Vec<IssuedCertificate>) {
-    let surplus = issued.len().saturating_sub(MAX_ISSUED);
-    revoke.extend(issued.drain(..surplus));
+/// Not the oldest: under a clock that is behind a machine joins again and again, and what it got before must still be
+/// on record when the clock is right, or its next join is a recovery (rule 7).
+fn revoke_surplus(issued: &mut Vec<IssuedCertificate>, revoke: &mut Vec<IssuedCertificate>) {
+    while issued.len() > MAX_ISSUED {
+        let first = issued.iter().enumerate().min_by_key(|(_, certificate)| certificate.expires_at);
+        let Some((at, _)) = first else { return };
+        revoke.push(issued.remove(at));
+    }
 }
 
 fn event_code(way: Way, kind: JoinKind) -> EventCode {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::case::Case;
 use super::{Early, Way, refuse};
-use crate::{Enrolment, JoinKind, RotationRequired, Verdict, clock};
+use crate::{Enrolment, IssuedCertificate, JoinKind, RotationRequired, Verdict, clock};
 
 /// By the server's record alone, so that no client can choose.
 pub(super) fn kind(case: &Case<'_>, way: Way) -> JoinKind {
@@ -19,16 +19,17 @@ pub(super) fn kind(case: &Case<'_>, way: Way) -> JoinKind {
         // It comes from a lost or reverted state: what was issued before is in doubt, and goes.
         Way::Grant => return JoinKind::Recover,
         Way::Numbered => (certified_until(&case.base, grace, case.input.now), case.base.certificates_revoked),
-        Way::Instance | Way::EnterShared | Way::Adopt => shared_until(case),
+        Way::Instance | Way::EnterShared | Way::Adopt => shared_until(case, grace),
     };
     if !revoked && is_renewal(until, grace, case.input.now) { JoinKind::Renew } else { JoinKind::Recover }
 }
 
 /// Until when the certificates of this one client run, and whether they were revoked.
-fn shared_until(case: &Case<'_>) -> (Option<OffsetDateTime>, bool) {
+fn shared_until(case: &Case<'_>, grace: Duration) -> (Option<OffsetDateTime>, bool) {
     let base = &case.base;
     if let Some(record) = case.instance() {
-        return (Some(record.certificates_expire_at), record.revoked);
+        let until = latest(record.certificates_expire_at, &record.issued, grace, case.input.now);
+        return (Some(until), record.revoked);
     }
     match case.claims.filter(|_| case.named.is_some()) {
         // Its record was dropped, or there never was one: its state tells, by the server's own tag.
@@ -45,10 +46,18 @@ pub(crate) fn certified_until(
     grace: Duration,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
-    let last = enrolment.certificates_expire_at?;
+    Some(latest(enrolment.certificates_expire_at?, &enrolment.issued, grace, now))
+}
+
+fn latest(
+    last: OffsetDateTime,
+    issued: &[IssuedCertificate],
+    grace: Duration,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
     let plausible = clock::after(now, grace);
-    let earlier = enrolment.issued.iter().map(|c| c.expires_at).filter(|end| *end <= plausible);
-    Some(earlier.fold(last, OffsetDateTime::max))
+    let earlier = issued.iter().map(|c| c.expires_at).filter(|end| *end <= plausible);
+    earlier.fold(last, OffsetDateTime::max)
 }
 
 /// Until when a join renews, if the certificates were not revoked.

@@ -53,7 +53,8 @@ pub struct Input<'a> {
     pub bot: Option<&'a Bot>,
     /// What was proven.
     pub evidence: &'a Evidence,
-    /// Every lock on the token, its host or bot instance (the enrolment's and the presented state's), and its bot.
+    /// Every lock on the token, its bot, and the host or bot instance: that of the presented state, and the
+    /// enrolment's, but [`instance_of`]'s in place of that one while many clients share the token.
     pub locks: Locks<'a>,
     /// The id of a new host or bot instance, derived from (uid, generation, attempt): the same for a repeated attempt.
     pub fresh: &'a Identity,

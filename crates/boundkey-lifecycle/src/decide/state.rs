@@ -1,17 +1,22 @@
 //! Rules 5 and 6, outside `insecure`: a resync grant, and the join state.
 
 use super::case::{Case, Standing};
-use super::{Early, Way, refuse};
-use crate::{Confirm, ConfirmReason, Verdict};
+use super::{Early, Way, limits, refuse};
+use crate::{Confirm, ConfirmReason, JoinKind, Verdict};
 
 /// Rule 5: a grant stands in for join state and recovery limit, for the holder of the bound key.
 ///
 /// None: no grant is open for this request, and it is judged like any other.
 pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
     let open = case.base.resync_until.is_some_and(|end| end > case.input.now);
-    // With the current state it is an ordinary join: the grant is for whom has lost it.
-    if !open || case.bound.is_none() || case.standing == Standing::Current {
+    if !open || case.bound.is_none() {
         return Ok(None);
+    }
+    if case.standing == Standing::Current {
+        // An ordinary join, and the grant ends with it. But where it would be a recovery, as after a lock that
+        // revoked, the grant is for its holder too: else only whoever holds an older copy could use it.
+        let renews = limits::kind(case, Way::Numbered) == JoinKind::Renew;
+        return Ok((!renews && !case.base.shared).then_some(Way::Grant));
     }
     // A late duplicate of an earlier request must not eat the grant.
     if !case.is_live() {

@@ -38,6 +38,21 @@ fn a_join_under_a_clock_that_was_behind_costs_nothing_once_it_is_right() {
     assert_eq!(client.join(&mut server), RENEWED);
 }
 
+/// Fails if the record drops the oldest certificates when it is full: a machine whose certificates are over when it gets
+/// them joins every hour, and after two days the good ones would be gone.
+#[test]
+fn a_clock_that_was_behind_for_many_joins_costs_nothing_once_it_is_right() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.earlier(DAY * 40);
+    for _ in 0..150 {
+        assert_eq!(client.join(&mut server), RENEWED);
+        server.later(DAY / 24);
+    }
+    server.later(DAY * 40);
+    server.earlier(DAY / 24 * 150);
+    assert_eq!(client.join(&mut server), RENEWED);
+}
+
 /// Fails if a recovery leaves on record what it revokes: that would make a renewal of the next join once the clock is right.
 #[test]
 fn a_clock_that_was_behind_brings_back_nothing_that_was_revoked() {

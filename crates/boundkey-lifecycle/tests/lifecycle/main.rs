@@ -8,6 +8,7 @@ mod each_rule;
 mod edges;
 mod enumeration;
 mod properties;
+mod remedies;
 mod rules;
 mod scene;
 mod shared;

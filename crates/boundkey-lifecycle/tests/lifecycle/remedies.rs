@@ -1,0 +1,74 @@
+//! The traps of the administrator's remedies, one test each: a remedy that keeps the honest machine out, or lets
+//! another in.
+
+use boundkey_lifecycle::*;
+use boundkey_token::RecoveryMode::Standard;
+
+use crate::scene::*;
+
+const REGISTERED: Outcome = Outcome::Admitted(JoinKind::Register);
+const RENEWED: Outcome = Outcome::Admitted(JoinKind::Renew);
+const RECOVERED: Outcome = Outcome::Admitted(JoinKind::Recover);
+const CLONE: Outcome = Outcome::Denied(Code::CloneDetected);
+
+/// Fails if the holder of the current state has no use of a grant: the lock revoked its certificates, so that its
+/// ordinary join is a recovery too many, and only the copy, whose state is behind, could take the grant.
+#[test]
+fn a_resync_takes_back_the_owner_whose_certificates_the_lock_revoked() {
+    for limit in [1, 5] {
+        let (mut server, mut client) = bound(Standard, limit, 2);
+        let mut thief = client.copied(50_000);
+        assert_eq!(client.join(&mut server), RENEWED);
+        assert_eq!(thief.join(&mut server), CLONE);
+        server.verb(Verb::Revoke);
+        server.resync();
+        let count = server.enrolment.recovery_count;
+        assert_eq!(
+            server.view().explain().next_join,
+            "recovers by the resync grant; no recovery is used, with a new key (the agent makes it)"
+        );
+        assert_eq!(client.join(&mut server), RECOVERED);
+        assert_eq!(server.enrolment.recovery_count, count, "by grant");
+        assert_eq!(server.enrolment.resync_until, None);
+        assert_eq!(server.enrolment.bound_public_key, Some(key(client.key)));
+        assert_ne!(thief.key, client.key, "the copied key is bound no more");
+        assert!(!matches!(thief.join(&mut server), Outcome::Admitted(_) | Outcome::Retried));
+    }
+}
+
+/// A renewal ends the grant and is none of its joins.
+#[test]
+fn an_owner_who_renews_has_no_need_of_the_grant_and_ends_it() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    server.resync();
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert_eq!(server.enrolment.resync_until, None);
+    assert_eq!(server.enrolment.recovery_count, 1);
+}
+
+/// Fails if a reset takes the next number: after a restore it would be the number of the reset that was forgotten, and
+/// a state of that time would stand ahead of it, above its new secret.
+#[test]
+fn a_reset_after_a_restore_shuts_out_what_came_of_the_reset_that_was_forgotten() {
+    for joins_again in [false, true] {
+        let (mut server, _) = bound(Standard, 1, 2);
+        let backup = server.clone();
+        server.reset();
+        let mut again = Client::new(70_000, &server);
+        assert_eq!(again.join(&mut server), REGISTERED);
+        assert_eq!(again.join(&mut server), RENEWED);
+        let mut thief = again.copied(50_000);
+        let now = server.now;
+        server.restore(&backup);
+        server.now = now + DAY;
+        server.reset();
+        let mut honest = Client::new(90_000, &server);
+        if joins_again {
+            assert_eq!(honest.join(&mut server), REGISTERED);
+        }
+        assert!(matches!(thief.join(&mut server), Outcome::Denied(_)));
+        assert!(!server.is_locked());
+        let expected = if joins_again { RENEWED } else { REGISTERED };
+        assert_eq!(honest.join(&mut server), expected);
+    }
+}
