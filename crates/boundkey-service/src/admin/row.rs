@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use boundkey_lifecycle::{Enrolment, LockInForce, View};
 use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, TokenRecord};
 use boundkey_store::{Entry, Range, Revision, keys};
-use boundkey_token::Bot;
+use boundkey_token::{Bot, RecoveryMode};
 use time::OffsetDateTime;
 
 use crate::join::lock_of_identity;
@@ -32,11 +32,14 @@ impl Row {
         }
     }
 
-    /// Where locks on it are: its own, its host's or bot instance's, its bot's.
+    /// Where locks on it are: its own, its host's or bot instance's, its bot's. Of many clients the enrolment names
+    /// whoever came first, and a lock on him stops no other.
     fn lock_keys(&self) -> impl Iterator<Item = String> {
         let spec = &self.record.token.spec;
+        let is_one_of_many =
+            self.enrolment.shared || spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
         let of_token = keys::lock_of("token", self.record.token.name.as_str());
-        let of_identity = self.enrolment.identity.as_ref().map(lock_of_identity);
+        let of_identity = self.enrolment.identity.as_ref().filter(|_| !is_one_of_many).map(lock_of_identity);
         let of_bot = spec.bot_name.as_ref().map(|bot| keys::lock_of("bot", bot.as_str()));
         [Some(of_token), of_identity, of_bot].into_iter().flatten()
     }

@@ -103,7 +103,6 @@ impl Snapshot {
     fn needs(&self, received: &Received) -> Vec<String> {
         let mut needed = Vec::new();
         let Some(token) = &self.token else { return needed };
-        needed.extend(self.enrolment.identity.as_ref().map(lock_of_identity));
         needed.extend(stated_identity(received).map(lock_of_identity));
         if let Some(bot) = &token.token.spec.bot_name {
             needed.push(keys::bot(bot.as_str()));
@@ -111,8 +110,11 @@ impl Snapshot {
         }
         let insecure = token.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
         if insecure || self.enrolment.shared {
+            // Of this one client alone: the enrolment names whoever joined first, and a lock on him stops no other.
             needed.push(instance_key(self.uid, &self.instance_of));
             needed.push(lock_of_identity(&self.instance_of));
+        } else {
+            needed.extend(self.enrolment.identity.as_ref().map(lock_of_identity));
         }
         needed
     }

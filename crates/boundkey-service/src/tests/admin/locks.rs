@@ -173,6 +173,51 @@ async fn locks_that_make_no_sense_are_refused() {
     assert_eq!((fixture.count("lock/"), fixture.count("lock-of/")), (0, 0));
 }
 
+/// The record of a shared token names one of its clients, the first. A lock on him is no lock on the others, neither while
+/// they share the token nor when one of them keeps it.
+#[tokio::test]
+async fn a_lock_on_any_client_of_many_stops_that_client_alone() {
+    for locked in 0..3 {
+        let fixture = Fixture::new();
+        let mut machines: Vec<Machine> = (0..3)
+            .map(|n| {
+                let mut machine = Machine::new("web", 1, None);
+                (0..n * 5).for_each(|_| machine.next_attempt());
+                machine
+            })
+            .collect();
+        let key = machines[0].bound.public_key().to_openssh();
+        let spec = |mode: &str| {
+            format!(
+                "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: {mode}}}\n"
+            )
+        };
+        fixture.node_token("web", &spec("insecure"));
+        let ids: Vec<String> = machines
+            .iter_mut()
+            .map(|machine| machine.join(&fixture).expect("joins").identity.id().to_owned())
+            .collect();
+        lock(&fixture, json!({ "target": { "server_id": ids[locked] } })).await;
+        for (n, machine) in machines.iter_mut().enumerate() {
+            let joined = machine.join(&fixture).map(|result| result.identity.id().to_owned());
+            match n == locked {
+                true => assert_eq!(joined.unwrap_err().code, "locked", "{n}"),
+                false => assert_eq!(joined.expect("is not locked"), ids[n], "lock on {locked}"),
+            }
+        }
+        let summary = fixture.get("/v1/tokens?view=summary").await.ok();
+        assert_eq!(summary["items"][0]["state"], "shared");
+        fixture.node_token("web", &spec("standard"));
+        assert_eq!(
+            machines[locked].join(&fixture).unwrap_err().code,
+            "locked",
+            "it is not the one to keep it"
+        );
+        let other = (locked + 1) % 3;
+        assert_eq!(machines[other].join(&fixture).expect("is adopted").identity.id(), ids[other]);
+    }
+}
+
 #[tokio::test]
 async fn a_lock_that_revokes_one_client_of_many_keeps_it_out_while_it_stands_and_no_longer() {
     let fixture = Fixture::new();
