@@ -159,6 +159,7 @@ impl<T: Transport> Joiner<'_, T> {
         if state.bound_key.is_none() {
             state.adopt_key(HeldKey::new(self.make_ed25519()))?;
         }
+        self.follow_host_key(state);
         if state.pending.is_none() {
             let mut attempt = [0; 16];
             self.entropy.fill(&mut attempt);
@@ -178,6 +179,17 @@ impl<T: Transport> Joiner<'_, T> {
             })?;
         }
         Ok(())
+    }
+
+    /// The host's key may be another one by now (a corrected `host_key`, keys made anew). The attempt stays what it is: at
+    /// worst its answer comes without certificates, and the next attempt asks for them.
+    fn follow_host_key(&self, state: &mut AgentState) {
+        let (Some(pending), SshWish::HostKeyFile(path)) = (&mut state.pending, &self.plan.ssh) else {
+            return;
+        };
+        if let Ok(key) = plan::read_host_key(path) {
+            (pending.ssh_key, pending.ssh_public_key) = (None, Some(key));
+        }
     }
 
     fn ssh_key(

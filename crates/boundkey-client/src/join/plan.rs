@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use boundkey_keys::PublicKey;
+use boundkey_keys::{Algorithm, PublicKey};
 use boundkey_proto::MachineFacts;
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 
@@ -94,5 +94,10 @@ pub(super) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
     let public = PathBuf::from(public);
     let host_key = |reason: String| JoinError::HostKey { path: public.clone(), reason };
     let text = std::fs::read_to_string(&public).map_err(|e| host_key(e.to_string()))?;
-    PublicKey::from_openssh(text.trim()).map_err(|e| host_key(e.to_string()))
+    let key = PublicKey::from_openssh(text.trim()).map_err(|e| host_key(e.to_string()))?;
+    if key.algorithm() == Algorithm::Rsa {
+        let reason = "found an RSA key; allowed: the host's Ed25519 or ECDSA key (`ssh-keygen -A` makes those that are missing)";
+        return Err(host_key(reason.to_owned()));
+    }
+    Ok(key)
 }

@@ -1,5 +1,6 @@
 mod crashes;
 mod forged;
+mod host_key;
 mod results;
 mod world;
 
