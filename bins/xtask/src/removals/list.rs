@@ -1,6 +1,29 @@
 //! Every rule, the text that it is made of, what is written in its place, and the tests that must fail then.
+//! The rules are those of the lifecycle, and what the service and the client have to add to them.
+
+/// A test program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Suite {
+    pub(super) package: &'static str,
+    /// How cargo is asked for it.
+    pub(super) target: &'static [&'static str],
+    /// Where the files of its modules are.
+    pub(super) modules: &'static str,
+}
+
+pub(super) const LIFECYCLE: Suite = Suite {
+    package: "boundkey-lifecycle",
+    target: &["--test", "lifecycle"],
+    modules: "crates/boundkey-lifecycle/tests/lifecycle",
+};
+const CLIENT: Suite =
+    Suite { package: "boundkey-client", target: &["--lib"], modules: "crates/boundkey-client/src" };
+const SERVICE: Suite =
+    Suite { package: "boundkey-service", target: &["--lib"], modules: "crates/boundkey-service/src" };
 
 pub(super) struct Removal {
+    /// Where its tests are: those of the lifecycle, unless it is said.
+    pub(super) suite: Suite,
     /// As in the table of `docs/lifecycle.md`; parts in brackets.
     pub(super) rule: &'static str,
     /// What is taken out.
@@ -21,7 +44,13 @@ const fn removal(
     instead: &'static str,
     fails: &'static [&'static str],
 ) -> Removal {
-    Removal { rule, what, file, text, instead, fails }
+    Removal { suite: LIFECYCLE, rule, what, file, text, instead, fails }
+}
+
+impl Removal {
+    const fn found_by(self, suite: Suite) -> Self {
+        Self { suite, ..self }
+    }
 }
 
 macro_rules! decide {
@@ -30,6 +59,9 @@ macro_rules! decide {
     };
 }
 
+const JOIN: &str = "crates/boundkey-client/src/join.rs";
+const READ: &str = "crates/boundkey-service/src/join/read.rs";
+const APPLY: &str = "crates/boundkey-service/src/admin/apply_token.rs";
 const VERBS: &str = "crates/boundkey-lifecycle/src/verbs.rs";
 const VERDICT: &str = "crates/boundkey-lifecycle/src/verdict.rs";
 const SCENE: &str = "crates/boundkey-lifecycle/tests/lifecycle/scene.rs";
@@ -45,7 +77,7 @@ pub(super) const REMOVALS: &[Removal] = &[
         "if let Some(role) = roles.first_not_in(&token.spec.roles).filter(|_| false) {", &[TABLE]),
     removal("1", "some role is asked for", decide!("eligible"), "if roles.is_empty() {", "if false {", &[TABLE]),
     removal("1", "an expired bot is no bot", decide!("eligible"),
-        "input.bot.filter(|bot| bot.expires.is_none_or(|end| end > input.now))", "input.bot", &[TABLE]),
+        "bot.filter(|bot| bot.expires.is_none_or(|end| end > now))", "{ let _ = now; bot }", &[TABLE]),
     removal("1", "names are the token's", decide!("eligible"),
         "        .grant(&input.evidence.names, &defaults)\n        .map_err(|(field, value)| refuse::name(case, field, &value))",
         "        .grant(&input.evidence.names, &defaults)\n        .or(Ok(input.evidence.names.clone()))", &[TABLE]),
@@ -155,7 +187,20 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("4", "the state as it was presented", decide!("admit"),
         "presented: case.presented(),", "presented: case.base.last_state_id,",
         &["traps::the_lost_answer_of_a_resync_join_is_given_again"]),
-    removal("4", "an attempt outlives a denial (the client's half)", SCENE,
+    removal("4", "an attempt outlives a denial (the client's half)", JOIN,
+        "            if secret.is_none() {\n                return Err(JoinError::Refused(refusal));",
+        "            if secret.is_none() {\n                state.pending = None;\n                self.keystore.save(&state)?;\n                return Err(JoinError::Refused(refusal));",
+        &["join::tests::crashes::an_attempt_outlives_a_denial_while_an_earlier_try_is_still_on_its_way",
+          "join::tests::a_refusal_carries_the_servers_code_and_keeps_the_attempt"]).found_by(CLIENT),
+    removal("4", "an attempt outlives a lost answer (the client's half)", JOIN,
+        "                Err(error) => return Err(error),",
+        "                Err(error) => {\n                    state.pending = None;\n                    self.keystore.save(&state)?;\n                    return Err(error);\n                }",
+        &["join::tests::crashes::a_registration_survives_a_crash_at_any_instant",
+          "join::tests::crashes::a_rotation_survives_a_crash_at_any_instant",
+          "join::tests::crashes::an_answer_that_comes_after_its_certificates_expired_costs_one_more_join_at_once"])
+        .found_by(CLIENT),
+    // The client of the scenes has the same duty, or the trap would show nothing.
+    removal("4", "an attempt outlives a denial (the scenes' client)", SCENE,
         "Verdict::Confirm(c) => position = Some(c.position),\n                Verdict::Deny(d) => return Outcome::Denied(d.code),",
         "Verdict::Confirm(c) => position = Some(c.position),\n                Verdict::Deny(d) => {\n                    self.pending = None;\n                    return Outcome::Denied(d.code);\n                }",
         &["traps::an_attempt_outlives_a_denial_while_an_earlier_try_still_commits"]),
@@ -276,10 +321,10 @@ pub(super) const REMOVALS: &[Removal] = &[
         &["traps::a_resync_join_does_not_pass_the_limit"]),
     removal("10", "a recovery counts", decide!("admit"),
         "        Way::Numbered | Way::Adopt => kind == JoinKind::Recover,", "        Way::Numbered | Way::Adopt => false,",
-        &["rules::a_bots_recovery_is_a_new_instance_and_revokes_what_was_issued"]),
+        &["admissions::a_bots_recovery_is_a_new_instance_and_revokes_what_was_issued"]),
     removal("10", "the secret is used up", decide!("admit"),
         "        next.secret.used = true;\n", "",
-        &["traps::a_used_secret_is_not_armed_again", "rules::a_registration_uses_the_secret_up"]),
+        &["traps::a_used_secret_is_not_armed_again", "admissions::a_registration_uses_the_secret_up"]),
     removal("10", "a grant is for one join", decide!("admit"),
         "    next.resync_until = None;\n", "", &["traps::a_late_duplicate_of_an_honest_request_eats_no_grant"]),
     removal("10", "serials are in the record before anything is signed", VERDICT,
@@ -294,3 +339,28 @@ pub(super) const REMOVALS: &[Removal] = &[
         "for key in initial.into_iter().filter(|_| false).chain(&enrolment.bound_public_key) {",
         &["traps::a_reset_does_not_arm_a_key_that_was_rotated_away"]),
 ];
+    // What the service adds: one commit that depends on all that was read, and a spec that is not the enrolment
+    removal("stale reads", "compare-and-swap on all that was read", READ,
+        "        self.entries\n            .iter()\n            .map(|(key, entry)| match entry {",
+        "        self.entries\n            .iter()\n            .take(0)\n            .map(|(key, entry)| match entry {",
+        &["tests::overtaken::a_join_is_decided_again_from_whatever_record_has_changed",
+          "tests::overtaken::of_two_holders_of_one_state_who_join_at_once_one_is_admitted",
+          "tests::overtaken::a_clone_is_not_condemned_after_a_grant_that_came_first"]).found_by(SERVICE),
+    removal("stale reads", "and on what was not there", READ,
+        "        self.entries\n            .iter()\n            .map(|(key, entry)| match entry {",
+        "        self.entries\n            .iter()\n            .filter(|(_, entry)| entry.is_some())\n            .map(|(key, entry)| match entry {",
+        &["tests::overtaken::a_join_is_decided_again_from_whatever_record_has_changed"]).found_by(SERVICE),
+    removal("stale reads", "and on more than the enrolment", READ,
+        "        self.entries\n            .iter()\n            .map(|(key, entry)| match entry {",
+        "        self.entries\n            .iter()\n            .filter(|(key, _)| key.starts_with(\"enrolment/\"))\n            .map(|(key, entry)| match entry {",
+        &["tests::overtaken::a_join_is_decided_again_from_whatever_record_has_changed"]).found_by(SERVICE),
+    removal("apply", "a bound token's enrolment is the server's", APPLY,
+        "if enrolment.as_ref().is_some_and(Enrolment::is_bound) {", "if false && enrolment.as_ref().is_some_and(Enrolment::is_bound) {",
+        &["tests::specs::applying_a_spec_changes_no_enrolment"]).found_by(SERVICE),
+    removal("apply", "a token made anew is another lineage", APPLY,
+        "    plan.service.entropy().fill(&mut uid);\n", "    uid.copy_from_slice(&boundkey_keys::sha256(&[token.name.as_str().as_bytes()])[..16]);\n",
+        &["tests::specs::a_token_that_is_removed_and_made_anew_is_another_lineage"]).found_by(SERVICE),
+    removal("apply", "what a reset voided stays void", APPLY,
+        "        secrets => SecretRecord { void_keys: before.void_keys, spec_void, ..secrets.unwrap_or_default() },",
+        "        secrets => secrets.unwrap_or_default(),",
+        &["tests::specs::applying_a_spec_gives_an_unbound_token_its_onboarding_values_and_nothing_else"]).found_by(SERVICE),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod absurd;
+mod admissions;
 mod clocks;
 mod each_rule;
 mod edges;

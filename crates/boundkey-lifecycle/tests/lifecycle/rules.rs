@@ -1,4 +1,4 @@
-//! One row for each rule, outcome and code.
+//! One row for each rule, outcome and code. What an admission writes, rule 10, has rows of its own in `admissions.rs`.
 
 use std::time::Duration;
 
@@ -9,39 +9,39 @@ use crate::scene::*;
 
 use RecoveryMode::{Insecure, Relaxed, Standard};
 
-type Row = (&'static str, &'static str, fn() -> (Server, Message), &'static str);
+pub(crate) type Row = (&'static str, &'static str, fn() -> (Server, Message), &'static str);
 
 /// A standard host after three joins, and an ordinary message of its client.
-fn ordinary() -> (Server, Message) {
+pub(crate) fn ordinary() -> (Server, Message) {
     let (server, client) = bound(Standard, 1, 3);
     (server, next_message(&client))
 }
 
-fn next_message(client: &Client) -> Message {
+pub(crate) fn next_message(client: &Client) -> Message {
     let mut client = client.clone();
     client.begin();
     client.message(None)
 }
 
-fn unbound() -> (Server, Message) {
+pub(crate) fn unbound() -> (Server, Message) {
     let server = Server::host(Standard, 1);
     (server, Message::new(1, 1).with_secret(1000))
 }
 
 /// The client was copied, the copy has joined, and the client's own next message.
-fn overtaken() -> (Server, Message) {
+pub(crate) fn overtaken() -> (Server, Message) {
     let (mut server, client) = bound(Standard, 1, 3);
     client.copied(50_000).join(&mut server);
     (server, next_message(&client))
 }
 
-fn after(mut pair: (Server, Message), change: fn(&mut Server, &mut Message)) -> (Server, Message) {
+pub(crate) fn after(mut pair: (Server, Message), change: fn(&mut Server, &mut Message)) -> (Server, Message) {
     change(&mut pair.0, &mut pair.1);
     pair
 }
 
 /// The server is put back to before the client's last two joins.
-fn rolled_back() -> (Server, Message) {
+pub(crate) fn rolled_back() -> (Server, Message) {
     let (mut server, mut client) = bound(Standard, 1, 2);
     let backup = server.clone();
     client.join(&mut server);
@@ -61,7 +61,7 @@ fn forked() -> (Server, Message) {
     (server, next_message(&client))
 }
 
-fn auto_lock(at: &Enrolment) -> LockInForce {
+pub(crate) fn auto_lock(at: &Enrolment) -> LockInForce {
     LockInForce {
         id: AUTO_LOCK.to_owned(),
         origin: LockOrigin::Automatic(LockPosition {
@@ -75,20 +75,20 @@ fn auto_lock(at: &Enrolment) -> LockInForce {
 }
 
 /// A shared token with one client, and the message of a second one.
-fn shared() -> (Server, Message) {
+pub(crate) fn shared() -> (Server, Message) {
     let (server, client) = bound(Insecure, 1, 1);
     (server, Message { certified: 2, ..Message::new(client.key, 77) })
 }
 
 /// `insecure` was left; a message of the only client.
-fn left() -> (Server, Message) {
+pub(crate) fn left() -> (Server, Message) {
     let (mut server, client) = bound(Insecure, 1, 1);
     server.mode(Standard);
     (server, next_message(&client))
 }
 
 #[rustfmt::skip]
-const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     // 1: token, roles, names
     ("1", "no such token", || after(ordinary(), |s, _| s.token = None), "deny token_not_found (unproven)"),
     ("1", "the token has expired", || after(ordinary(), |s, _| s.token.as_mut().unwrap().expires = Some(s.now)), "deny token_expired"),
@@ -218,12 +218,12 @@ fn certificates(server: &mut Server) -> &mut CertificateNames {
     &mut server.token.as_mut().unwrap().spec.certificates
 }
 
-fn bots() -> (Server, Message) {
+pub(crate) fn bots() -> (Server, Message) {
     let server = Server::new(&[Role::Bot]);
     (server, Message { roles: RoleSet::new([Role::Bot]), ..Message::new(1, 1).with_secret(1000) })
 }
 
-fn retry() -> (Server, Message) {
+pub(crate) fn retry() -> (Server, Message) {
     let (mut server, mut client) = bound(Standard, 1, 2);
     client.begin();
     let message = client.message(None);
@@ -231,7 +231,7 @@ fn retry() -> (Server, Message) {
     (server, message)
 }
 
-fn grant(server: &mut Server) {
+pub(crate) fn grant(server: &mut Server) {
     server.verb(Verb::Resync { ttl: Duration::from_secs(3600), keep_key: true });
 }
 
@@ -269,7 +269,7 @@ fn same_client() -> (Server, Message) {
 }
 
 /// The second client of a shared token comes again.
-fn known_instance() -> (Server, Message) {
+pub(crate) fn known_instance() -> (Server, Message) {
     let (mut server, first) = bound(Insecure, 1, 1);
     let mut second = Client { state: None, ..first.copied(50_000) };
     second.join(&mut server);
@@ -307,7 +307,7 @@ fn the_table_has_a_row_for_every_code() {
     for code in Code::ALL {
         // A new code has to be put here, and so into the table.
         let is_in_the_table = match code {
-            // What the client is told, never a cause; and what waits for a second method.
+            // What the client is told, never a cause; and what waits for a second method (`admissions.rs`).
             Code::Denied | Code::WrongMethod => false,
             Code::TokenNotFound
             | Code::TokenExpired
@@ -419,142 +419,4 @@ fn every_denial_tells_what_to_do_next_and_names_its_event() {
             other => panic!("rule {rule}, {name}: {other}"),
         }
     }
-}
-
-#[test]
-fn an_admission_says_what_it_did() {
-    let notes = |pair: (Server, Message)| {
-        let (server, message) = pair;
-        let admission = admitted(server.verdict(&message));
-        let notes: Vec<String> = admission.event.notes.iter().map(ToString::to_string).collect();
-        (admission.event.code.as_str(), notes.join(", "))
-    };
-    assert_eq!(notes(ordinary()), ("renewed", String::new()));
-    assert_eq!(notes(unbound()), ("registered", String::new()));
-    assert_eq!(notes(rolled_back()), ("renewed", "rollback_healed from_sequence=2 to_sequence=4".to_owned()));
-    assert_eq!(
-        notes(after(rolled_back(), |s, _| s.locks.push(auto_lock(&s.enrolment)))),
-        (
-            "renewed",
-            "rollback_healed from_sequence=2 to_sequence=4, lock_superseded lock=auto-token".to_owned()
-        )
-    );
-    assert_eq!(notes(after(ordinary(), |_, m| m.new = Some(5))), ("renewed", "rotated".to_owned()));
-    assert_eq!(
-        notes(after(ordinary(), |s, m| {
-            grant(s);
-            m.state = StateEvidence::None;
-            *m = m.clone().live(s);
-        })),
-        ("recovered", "by_grant".to_owned())
-    );
-    assert_eq!(notes(after(ordinary(), |s, _| s.mode(Insecure))), ("renewed", "entered_shared".to_owned()));
-    assert_eq!(notes(shared()), ("instance_joined", "new_instance".to_owned()));
-    assert_eq!(
-        notes(after(shared(), |s, _| {
-            s.verb(Verb::Rotate { at: None });
-        })),
-        ("instance_joined", "rotation_overdue, new_instance".to_owned())
-    );
-    assert_eq!(notes(after(left(), |s, m| *m = m.clone().live(s))), ("renewed", "left_shared".to_owned()));
-}
-
-#[test]
-fn an_admission_writes_the_next_position_and_a_state_that_names_it() {
-    let (server, message) = after(ordinary(), |_, m| m.new = Some(5));
-    let before = server.enrolment.clone();
-    let a = admitted(server.verdict(&message));
-    let Write::Enrolment(next) = &a.write else { panic!("an ordinary join writes the enrolment") };
-    assert_eq!(next.sequence, 4);
-    assert_eq!(
-        next.last_state_id,
-        Some(StateId::derive(UID, 0, before.last_state_id, attempt(message.attempt)))
-    );
-    assert_eq!(next.trail.0.len(), 4);
-    assert_eq!(next.trail.at(4, 3), before.last_state_id.map(StateId::short));
-    assert_eq!(next.bound_public_key, Some(key(5)));
-    assert_eq!((next.last_rotated_at, next.key_bound_at), (Some(server.now), Some(server.now)));
-    assert_eq!(next.last_joined_at, Some(server.now));
-    assert_eq!(next.last_recovered_at, None);
-    assert_eq!(next.certificates_expire_at, Some(server.now + LIFETIME));
-    assert_eq!(next.identity, before.identity);
-    assert_eq!(next.recovery_count, 1);
-    assert_eq!(next.issued, before.issued, "unexpired certificates stay on record");
-    assert_eq!(Some(a.claims.clone()), next.claims(UID));
-    assert_eq!((a.claims.sequence, a.claims.key), (4, thumb(5)));
-    assert_eq!(a.claims.registration_attempt, before.registration_attempt);
-    assert_eq!(a.names.dns_names, ["web-1", "web-1.example.com", "id-0-10001"]);
-    assert_eq!(a.names.principals, a.names.dns_names);
-    assert!(a.revoke.is_empty() && !a.revoke_other_instances && a.remove_locks.is_empty());
-}
-
-#[test]
-fn a_registration_uses_the_secret_up() {
-    let (server, message) = unbound();
-    let a = admitted(server.verdict(&message));
-    let Write::Enrolment(next) = &a.write else { panic!("a registration writes the enrolment") };
-    assert!(next.secret.used && next.secret.generated.is_none());
-    assert_eq!((next.sequence, next.recovery_count), (1, 1));
-    assert_eq!(next.registration_attempt, Some(Enrolment::registration_hash(attempt(1), thumb(1))));
-    assert_eq!(next.identity, Some(server.fresh(1)));
-    assert_eq!(next.key_bound_at, Some(server.now));
-    assert_eq!(next.last_rotated_at, None);
-}
-
-#[test]
-fn a_bots_recovery_is_a_new_instance_and_revokes_what_was_issued() {
-    let mut server = Server::new(&[Role::Bot]);
-    server.spec().recovery.limit = 2;
-    let mut client = Client::new(10_000, &server);
-    client.join(&mut server);
-    let first = server.enrolment.identity.clone();
-    server.later(DAY);
-    client.join(&mut server);
-    assert_eq!(server.enrolment.identity, first, "a renewal keeps it");
-    // One that a clock gave which was ahead.
-    server.later(3 * DAY);
-    server.enrolment.issued[0].expires_at = server.now + 2 * DAY;
-    client.begin();
-    let a = admitted(server.handle(&client.message(None)));
-    assert_eq!(a.kind, JoinKind::Recover);
-    assert_eq!(a.identity, Identity::BotInstance("id-0-10003".to_owned()));
-    assert_eq!(a.revoke.len(), 1);
-    assert_eq!(server.enrolment.identity, Some(a.identity.clone()));
-    assert_eq!(server.enrolment.last_recovered_at, Some(server.now));
-    assert_eq!(server.enrolment.recovery_count, 2);
-    assert_eq!(a.names.principals, ["deploy"]);
-    assert!(a.names.dns_names.is_empty());
-}
-
-#[test]
-fn the_times_of_certificates_are_whole_seconds_and_those_stored_whole_microseconds() {
-    let (mut server, message) = ordinary();
-    server.now = start() + Duration::from_nanos(1_123_456_789);
-    let a = admitted(server.verdict(&message));
-    assert_eq!(a.certificates_expire_at, start() + Duration::from_secs(1) + LIFETIME);
-    assert_eq!(a.issued_at, start() + Duration::from_micros(1_123_456));
-    assert_eq!(a.claims.issued_at, a.issued_at);
-}
-
-#[test]
-fn a_client_in_a_tight_loop_cannot_make_its_record_grow() {
-    let (mut server, mut client) = bound(Standard, 1, 1);
-    let mut revoked = 0;
-    for _ in 0..200 {
-        client.begin();
-        let a = admitted(server.handle(&client.message(None)));
-        revoked += a.revoke.len();
-        client.store(&a.claims);
-        assert!(server.enrolment.issued.len() <= 97);
-    }
-    assert_eq!(revoked, 201 - 97);
-}
-
-#[test]
-fn a_default_name_that_dns_does_not_allow_is_left_out() {
-    let (mut server, message) = ordinary();
-    server.token.as_mut().unwrap().name = format!("{}.x", "n".repeat(100)).parse().unwrap();
-    let a = admitted(server.verdict(&message));
-    assert_eq!(a.names.dns_names, ["id-0-10001"]);
-    assert_eq!(a.names.principals.len(), 3);
 }
