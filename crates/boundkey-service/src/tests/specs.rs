@@ -298,7 +298,8 @@ proptest! {
         let decoded = |entry: Option<&Entry>| {
             entry.map_or_else(Enrolment::default, |entry| EnrolmentRecord::decode(&entry.value).unwrap().enrolment)
         };
-        let (uid, generation) = (token(&fixture).uid, u32::from(reset));
+        let uid = token(&fixture).uid;
+        let generation = entries(&fixture).get(&key).map_or(0, |entry| decoded(Some(entry)).generation);
         for spec in &specs {
             let mut before = entries(&fixture);
             let changed = onboarding.take(spec);
