@@ -42,6 +42,7 @@ mod cause;
 mod open;
 mod readers;
 mod schema;
+mod steady;
 mod writer;
 
 #[cfg(test)]

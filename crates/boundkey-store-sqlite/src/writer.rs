@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::open::PATIENCE;
+use crate::steady::Steady;
 use crate::{cause, micros, schema};
 
 /// How many commits may wait; who comes later waits for a place.
@@ -22,10 +23,9 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 256;
 /// Nothing to do for so long: time to tidy up.
 const IDLE: Duration = Duration::from_millis(250);
-/// Expired entries are looked for this often, so many at once, and not before they are a day old.
+/// Expired entries are looked for this often, and so many at once.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 const PURGE_AT_ONCE: usize = 500;
-const PURGE_MARGIN: time::Duration = time::Duration::days(1);
 
 pub(crate) struct Writer {
     jobs: Mutex<Option<Sender<Job>>>,
@@ -53,8 +53,15 @@ struct Commit {
 impl Writer {
     pub(crate) fn start(connection: Connection, log: Arc<ChangeLog>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let thread =
-            Thread { connection, log, queue, untidy: true, latest: None, last_purge: Instant::now() };
+        let thread = Thread {
+            connection,
+            log,
+            queue,
+            untidy: true,
+            latest: None,
+            last_purge: Instant::now(),
+            steady: Steady::default(),
+        };
         let thread =
             std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
         let places = Arc::new(Semaphore::new(QUEUE));
@@ -115,6 +122,8 @@ struct Thread {
     /// The `now` of the latest commit: the only clock there is here.
     latest: Option<OffsetDateTime>,
     last_purge: Instant,
+    /// How far that clock is trusted with what cannot be undone.
+    steady: Steady,
 }
 
 impl Thread {
@@ -303,7 +312,7 @@ impl Thread {
             return;
         }
         self.last_purge = Instant::now();
-        let Some(long_ago) = latest.checked_sub(PURGE_MARGIN) else { return };
+        let Some(long_ago) = self.steady.long_ago(self.last_purge, latest) else { return };
         if let Err(error) = self.purge(long_ago, PURGE_AT_ONCE) {
             tracing::warn!(cause = %cause::text(&error), "expired entries could not be dropped");
         }
