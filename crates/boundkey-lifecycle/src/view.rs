@@ -372,7 +372,7 @@ impl View<'_> {
         }
         if !e.is_bound() && e.secret.spec_void {
             out.push(format!(
-                "a reset made the spec's secret void: `boundkeyctl get token/{name} --with-secrets` shows the one in force"
+                "a reset made a new registration secret, and one of the spec is void: `boundkeyctl get token/{name} --with-secrets` shows the one in force"
             ));
         }
         if e.is_bound() && !e.shared && self.renews() && !self.recovery_left() {

@@ -407,7 +407,7 @@ fn what_is_said_of_limits_deadlines_and_grants_is_exact() {
 #[test]
 fn warnings_of_what_a_reset_voided_are_for_unbound_tokens() {
     let warnings = |server: &Server| server.view().explain().warnings.join("; ");
-    let (initial, secret) = ("initial_public_key was made void", "made the spec's secret void");
+    let (initial, secret) = ("initial_public_key was made void", "one of the spec is void");
     let mut server = Server::preregistered(5);
     assert!(!warnings(&server).contains("void"), "nothing was reset");
     Client { key: 5, secret: None, ..Client::new(10_000, &server) }.join(&mut server);

@@ -130,7 +130,10 @@ impl Carry<'_> {
                 format!("token/{name} may recover {} more time(s)", self.request.count.unwrap_or(1))
             }
             Kind::Rotate => match self.request.at {
-                Some(at) => format!("token/{name} rotates its key at the first join after {at}"),
+                Some(at) => format!(
+                    "token/{name} rotates its key at the first join after {}",
+                    super::view::rfc3339(at)
+                ),
                 None => format!("token/{name} rotates its key at the next join"),
             },
             Kind::Resync => format!("the next live join with the bound key of token/{name} is taken back"),

@@ -71,7 +71,7 @@ fn status(enrolment: &Enrolment) -> Map<String, Value> {
     status
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
