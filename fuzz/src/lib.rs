@@ -24,7 +24,10 @@ pub use keys::{jws, mac_jws, master_key, openssh_public_key, private_key, spki};
 pub use protocol::{
     ca_bundle, challenge, join_answer, join_begin, join_complete, join_request, join_state, join_state_claims,
 };
-pub use sequences::{client_ceremony, decide_sequence, keystore_transitions, server_ceremony, store_batches};
+pub use sequences::{
+    client_ceremony, decide_sequence, keystore_transitions, server_accepts_all, server_ceremony,
+    store_batches,
+};
 pub use store::stored_record;
 
 /// A target: its name and its function.
@@ -60,6 +63,7 @@ pub const TARGETS: &[Target] = &[
     ("decide_sequence", decide_sequence),
     ("server_ceremony", server_ceremony),
     ("client_ceremony", client_ceremony),
+    ("server_accepts_all", server_accepts_all),
     ("keystore_transitions", keystore_transitions),
     ("store_batches", store_batches),
 ];

@@ -1,6 +1,6 @@
 use boundkey_store::records::{
-    AuthorityRecord, BotRecord, CaBundleRecord, ClusterRecord, EnrolmentRecord, EventRecord, InstanceEntry, LockIndex,
-    LockRecord, Record, RevokedRecord, TokenRecord,
+    AuthorityRecord, BotRecord, CaBundleRecord, ClusterRecord, EnrolmentRecord, EventRecord, InstanceEntry,
+    LockIndex, LockRecord, Record, RevokedRecord, TokenRecord,
 };
 
 /// A record as a store returns it (a damaged file, a restored backup, somebody's hand): read as each kind.

@@ -5,8 +5,10 @@
 
 mod client;
 mod decide;
+mod forge;
 mod keystore;
 mod server;
+mod server_all;
 mod store;
 mod world;
 
@@ -14,6 +16,7 @@ pub use client::client_ceremony;
 pub use decide::decide_sequence;
 pub use keystore::keystore_transitions;
 pub use server::server_ceremony;
+pub use server_all::server_accepts_all;
 pub use store::store_batches;
 
 /// Operations of one input at most: long inputs only slow the search down.
