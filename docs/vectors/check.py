@@ -615,6 +615,101 @@ def ssh_word(line, key, cas, kind):
     return "accepted"
 
 
+# Sequences
+
+
+def short_hash(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()[:16]
+
+
+class Lineage:
+    """As much of a server as the sequences need: one token with an initial key, in mode `standard`, renewals only."""
+
+    def __init__(self, given):
+        self.given, self.uid = given, bytes.fromhex(given["token"]["uid"])
+        self.key = None
+        self.sequence, self.state_id, self.trail, self.locked = 0, bytes(16), [], False
+        # Of the last join: attempt, state it came from, certified key, end of its certificates, its join state.
+        self.last = None
+
+    def copy(self):
+        twin = Lineage(self.given)
+        twin.__dict__.update(self.__dict__, trail=list(self.trail))
+        return twin
+
+    def position(self):
+        number = self.sequence.to_bytes(8, "big")
+        return b64u(short_hash(b"boundkey position v1", self.uid, bytes(4), number, self.state_id))
+
+    def answer(self, body, now, expected):
+        try:
+            found = receive(body, self.given, now)
+        except Refused as refused:
+            return {"code": refused.code, "status": 400}
+        request = decode_request(json.loads(body)["request"])
+        initial = Key(self.given["token"]["initial_public_key"]).thumbprint
+        if found["proven"] != {"bound_key": self.key or initial}:
+            return {"code": "denied", "status": 403}
+        state = None
+        if found["join_state"] == "valid":
+            state = json.loads(open_mac(
+                request["join_state"], "boundkey-state+jwt", b"boundkey join-state v1", self.given["master_key"]))
+        if self.locked:
+            return {"code": "locked", "status": 403}
+        self.heal(state)
+        presented, certified = state and state["jti"], request["tls_key"].thumbprint
+        if self.last and self.last[:2] == (request["attempt"], presented):
+            fits = self.last[2] == certified and now < self.last[3]
+            return {"status": "admitted", "kind": "retried", "certificates": fits, "join_state": self.last[4]}
+        if self.key is None:
+            return self.admit("registered", request, presented, certified, now, expected)
+        if state and (state["seq"], unb64u(state["jti"])) == (self.sequence, self.state_id):
+            return self.admit("renewed", request, presented, certified, now, expected)
+        if found.get("position") != self.position():
+            return {"status": "confirm", "position": self.position()}
+        self.locked = True
+        return {"code": "clone_detected", "status": 403}
+
+    def heal(self, state):
+        """A state ahead whose trail has our last id: the server was restored from an older backup."""
+        if state and state["seq"] > self.sequence:
+            back = state["seq"] - self.sequence
+            if self.sequence == 0 or state["trail"][-1 - back] == b64u(self.state_id[:8]):
+                self.sequence, self.state_id, self.trail = state["seq"], unb64u(state["jti"]), state["trail"]
+
+    def admit(self, kind, request, presented, certified, now, expected):
+        previous = self.state_id
+        self.key = request["bound_key"].thumbprint
+        self.sequence += 1
+        self.state_id = short_hash(b"boundkey state id v1", self.uid, bytes(4), previous, request["attempt"])
+        self.trail = (self.trail + [b64u(self.state_id[:8])])[-16:]
+        state = expected.get("join_state")
+        ends = int(now) + self.given["certificate_lifetime_seconds"]
+        self.last = (request["attempt"], presented, certified, ends, state)
+        found = {"status": "admitted", "kind": kind, "certificates": True}
+        try:
+            need(state_word(state, self.given) == "valid")
+            claims = json.loads(open_mac(
+                state, "boundkey-state+jwt", b"boundkey join-state v1", self.given["master_key"]))
+            mine = {"sub": self.given["token"]["uid"], "jti": b64u(self.state_id), "seq": self.sequence,
+                    "generation": 0, "recovery_count": 1, "key": self.key, "trail": self.trail, "shared": False,
+                    "iat": int(now), "issued_at": int(now) * 1000000, "certificates_expire_at": ends * 1000000}
+            need({name: claims[name] for name in mine} == mine)
+        except Bad:
+            return found
+        return {**found, "join_state": state}
+
+
+def check_sequence(case, given):
+    past, found = [Lineage(given)], []
+    for message, expected in zip(case["messages"], case["expect"]):
+        server = past[message.get("restored_to_after_message", -1)].copy()
+        now = datetime.fromisoformat(message["now"].replace("Z", "+00:00")).timestamp()
+        found.append(server.answer(message["body"].encode(), now, expected))
+        past.append(server)
+    return found
+
+
 FILES = {
     "answers.json": check_answer,
     "bundles.json": check_bundle,
@@ -624,6 +719,7 @@ FILES = {
     "requests.json": check_request,
     "results.json": check_result,
     "secrets.json": check_secret,
+    "sequences.json": check_sequence,
     "states.json": check_state,
 }
 

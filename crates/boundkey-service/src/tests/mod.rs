@@ -10,6 +10,7 @@ mod overtaken;
 mod race;
 mod refusals;
 mod schema;
+mod sequences;
 mod serve;
 mod shared;
 mod specs;
