@@ -10,8 +10,11 @@ use crate::scene::*;
 
 use RecoveryMode::{Insecure, Standard};
 
+/// The name, the scene, and what is written, in the words of [`written`].
+type AdmissionRow = (&'static str, fn() -> (Server, Message), &'static str);
+
 #[rustfmt::skip]
-const ADMISSIONS: &[(&str, fn() -> (Server, Message), &str)] = &[
+const ADMISSIONS: &[AdmissionRow] = &[
     // Registrations
     ("a registration by secret", unbound, "sequence 0 to 1, recoveries 0 to 1, bound, secret used"),
     ("a registration by the initial key", || (Server::preregistered(5), Message::new(5, 1)), "sequence 0 to 1, recoveries 0 to 1, bound, secret used"),
