@@ -458,10 +458,7 @@ def check_answer(case, _given):
     if case["expect"].get("answer") != "admitted":
         return case["expect"]
     result = json.loads(case["body"])
-    key = Key(result["bound_key"]).raw_thumbprint
-    state, attempt = result["join_state"], unb64u(result["attempt"], 16)
-    digest = hashlib.sha256(b"boundkey result v1\0" + frame(state) + key + attempt).digest()
-    return {"answer": "admitted", "result_digest": b64u(digest)}
+    return {"answer": "admitted", "result_digest": b64u(result_digest(result))}
 
 
 # Results
@@ -481,7 +478,7 @@ def check_result(case, given):
     if bundle["cluster"] != given["cluster"]:
         return "other_cluster"
     if "certificates" not in result:
-        return "provisional"
+        return "provisional" if has_receipt(result, bundle) else "receipt"
     return check_certificates(result, asked, bundle)
 
 
@@ -493,6 +490,26 @@ def bundle_payload(signed, trusted):
             except Bad:
                 continue
     return None
+
+
+def result_digest(result):
+    key, attempt = Key(result["bound_key"]).raw_thumbprint, unb64u(result["attempt"], 16)
+    return hashlib.sha256(b"boundkey result v1\0" + frame(result["join_state"]) + key + attempt).digest()
+
+
+def has_receipt(result, bundle):
+    expected = json.dumps({"cluster": bundle["cluster"], "digest": b64u(result_digest(result))},
+                          separators=(",", ":"), ensure_ascii=False).encode()
+    for ca in bundle["tls"]:
+        blob = ssh_string(b"ssh-ed25519") + ssh_string(Leaf(base64.b64decode(ca)).key)
+        try:
+            signed = verify_jws(result["receipt"], "boundkey-receipt+jwt",
+                                Key("ssh-ed25519 " + base64.b64encode(blob).decode()))
+        except (Bad, KeyError):
+            continue
+        if signed == expected:
+            return True
+    return False
 
 
 def check_certificates(result, asked, bundle):
@@ -513,10 +530,7 @@ def check_certificates(result, asked, bundle):
         return "chain"
     if ssh_string(b"ssh-ed25519") + ssh_string(leaf.key) != base64.b64decode(asked["tls_key"].split(" ")[1]):
         return "other_key"
-    key = Key(result["bound_key"]).raw_thumbprint
-    attempt = unb64u(result["attempt"], 16)
-    digest = hashlib.sha256(b"boundkey result v1\0" + frame(result["join_state"]) + key + attempt).digest()
-    if leaf.extensions.get(RESULT_DIGEST) != b"\x04\x20" + digest:
+    if leaf.extensions.get(RESULT_DIGEST) != b"\x04\x20" + result_digest(result):
         return "digest"
     names = der_list(der_list(leaf.extensions[SUBJECT_ALT_NAME])[0][1])
     uris = [content.decode() for tag, content, _ in names if tag == 0x86]

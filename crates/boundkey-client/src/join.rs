@@ -216,7 +216,7 @@ impl<T: Transport> Joiner<'_, T> {
         PrivateKey::ed25519_from_seed(&seed)
     }
 
-    /// Two causes of a refusal can be mended by this side alone, once each.
+    /// One cause of a refusal can be mended by this side alone, once.
     async fn try_with_fallbacks(&mut self, mut state: AgentState) -> Result<Tried, JoinError> {
         let mut secret = if state.join_state.is_none() { self.read_secret()? } else { None };
         self.keystore.save(&state)?;
@@ -226,11 +226,6 @@ impl<T: Transport> Joiner<'_, T> {
                 Err(error) => return Err(error),
                 Ok((result, view)) => return self.accept(state, *result, &view),
             };
-            if store::return_to_authenticated(&mut state, &refusal) {
-                // The last result came without certificates, so nothing vouched for it.
-                self.keystore.save(&state)?;
-                continue;
-            }
             // The token may have been reset or made anew, and the configuration may hold its new secret. One that cannot
             // be read is not needed by a machine that was bound.
             let again = secret.is_none() && matches!(refusal.code.as_str(), "denied" | "token_recreated");

@@ -32,10 +32,6 @@ pub fn full_state() -> AgentState {
         token: Some("example-token".to_owned()),
         bound_key: Some(key(1)),
         join_state: Some("header.payload.tag".to_owned()),
-        authenticated: Some(Superseded {
-            key: key(2),
-            join_state: Some("a \"quoted\"\n\u{1F511}".to_owned()),
-        }),
         superseded: (0..MAX_SUPERSEDED as u8)
             .map(|n| Superseded { key: key(10 + n), join_state: (n % 2 == 0).then(|| format!("state {n}")) })
             .collect(),

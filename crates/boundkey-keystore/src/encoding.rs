@@ -90,8 +90,6 @@ struct Document<'a> {
     bound_key: Option<&'a str>,
     #[serde(deserialize_with = "present")]
     join_state: Option<String>,
-    #[serde(borrow, deserialize_with = "present")]
-    authenticated: Option<PairDocument<'a>>,
     #[serde(borrow)]
     superseded: Vec<PairDocument<'a>>,
     #[serde(borrow, deserialize_with = "present")]
@@ -158,7 +156,6 @@ type KeyText = Zeroizing<String>;
 /// The base64 of all private keys, owned apart from the document that borrows it.
 struct Encoded {
     bound: Option<KeyText>,
-    authenticated: Option<KeyText>,
     superseded: Vec<KeyText>,
     pending: Option<[Option<KeyText>; 3]>,
     identity: Option<[Option<KeyText>; 2]>,
@@ -169,7 +166,6 @@ impl Encoded {
         let held = |key: &HeldKey| encode(key.private());
         Self {
             bound: state.bound_key.as_ref().map(held),
-            authenticated: state.authenticated.as_ref().map(|pair| held(&pair.key)),
             superseded: state.superseded.iter().take(MAX_SUPERSEDED).map(|pair| held(&pair.key)).collect(),
             pending: state.pending.as_ref().map(|pending| {
                 [
@@ -200,11 +196,6 @@ impl Encoded {
             token: state.token.clone(),
             bound_key: text(&self.bound),
             join_state: state.join_state.clone(),
-            authenticated: state
-                .authenticated
-                .as_ref()
-                .zip(self.authenticated.as_ref())
-                .map(|(p, k)| pair(p, k)),
             superseded: state.superseded.iter().zip(&self.superseded).map(|(p, k)| pair(p, k)).collect(),
             pending: state.pending.as_ref().zip(self.pending.as_ref()).map(|(pending, [tls, ssh, new])| {
                 PendingDocument {
@@ -241,14 +232,13 @@ impl Document<'_> {
         if self.superseded.len() > MAX_SUPERSEDED {
             return Err(StateFormatError::Field { field: "superseded", expected: "at most 10 keys" });
         }
-        let superseded = self.superseded.into_iter().map(|pair| pair.check("superseded.key"));
+        let superseded = self.superseded.into_iter().map(PairDocument::check);
         Ok(AgentState {
             machine: self.machine,
             cluster: self.cluster,
             token: self.token,
             bound_key: self.bound_key.map(|key| held("bound_key", key)).transpose()?,
             join_state: self.join_state,
-            authenticated: self.authenticated.map(|pair| pair.check("authenticated.key")).transpose()?,
             superseded: superseded.collect::<Result<_, _>>()?,
             pending: self.pending.map(PendingDocument::check).transpose()?,
             identity: self.identity.map(IdentityDocument::check).transpose()?,
@@ -260,8 +250,8 @@ impl Document<'_> {
 }
 
 impl PairDocument<'_> {
-    fn check(self, field: &'static str) -> Result<Superseded, StateFormatError> {
-        Ok(Superseded { key: held(field, self.key)?, join_state: self.join_state })
+    fn check(self) -> Result<Superseded, StateFormatError> {
+        Ok(Superseded { key: held("superseded.key", self.key)?, join_state: self.join_state })
     }
 }
 

@@ -19,13 +19,11 @@ pub struct AgentState {
     pub bound_key: Option<HeldKey>,
     /// The join state that belongs to `bound_key`; none before the first join.
     pub join_state: Option<String>,
-    /// The last authenticated pair, while `bound_key` and `join_state` come from a provisional result.
-    pub authenticated: Option<Superseded>,
     /// At most [`MAX_SUPERSEDED`], newest first, one for each key.
     pub superseded: Vec<Superseded>,
     /// The attempt that has no stored result yet.
     pub pending: Option<PendingAttempt>,
-    /// What the last authenticated result gave.
+    /// What the last result with certificates gave.
     pub identity: Option<IdentityRecord>,
     /// The JSON of the last signed CA bundle that was accepted.
     pub ca_bundle: Option<String>,
@@ -108,7 +106,7 @@ pub struct PendingAttempt {
     pub new_key: Option<HeldKey>,
 }
 
-/// What the last authenticated result gave.
+/// What the last result with certificates gave.
 #[derive(Debug)]
 pub struct IdentityRecord {
     /// `host` or `bot`.

@@ -39,7 +39,7 @@ pub struct AcceptedIdentity {
     pub renew_at: OffsetDateTime,
 }
 
-/// A result without certificates: nothing in it is authenticated by more than the connection.
+/// A result without certificates, after ALL checks of `docs/protocol.md`, chapter *Result*: its receipt vouches for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvisionalResult {
     /// The attempt that it ends.
@@ -75,8 +75,7 @@ impl AgentState {
         }
         let name = key.public_key().thumbprint();
         let is_named = |pair: &Superseded| pair.key.public_key().thumbprint() == name;
-        let earlier = [self.authenticated.take(), self.take_current()];
-        for pair in earlier.into_iter().flatten() {
+        if let Some(pair) = self.take_current() {
             self.supersede(pair);
         }
         let kept = self.superseded.iter().position(is_named).map(|at| self.superseded.remove(at));
@@ -131,10 +130,7 @@ impl AgentState {
     /// result is not for this client, or not for its present attempt.
     pub fn accept_result(&mut self, result: AcceptedResult) -> Result<(), TransitionError> {
         let pending = self.end_attempt(result.attempt, result.bound_key)?;
-        let earlier = [self.take_current(), self.authenticated.take()];
-        let bound = self.take_named(result.bound_key, pending.new_key, earlier);
-        self.bound_key = bound;
-        self.join_state = Some(result.join_state);
+        self.bind(result.bound_key, result.join_state, pending.new_key);
         self.identity = Some(IdentityRecord {
             identity_kind: result.identity.identity_kind,
             id: result.identity.id,
@@ -154,53 +150,15 @@ impl AgentState {
         Ok(())
     }
 
-    /// Stores a result without certificates; the attempt is over, go on at once with a new one.
-    ///
-    /// The last authenticated pair is kept in `authenticated` until the next authenticated result, however
-    /// many provisional ones come between. A key that was offered and is not the one named is kept among the
-    /// superseded ones: nothing vouches for the name, so it may be bound all the same. On error nothing has changed.
+    /// Stores a result without certificates; the attempt is over, go on at once with a new one. Identity and certificates
+    /// stay what they are. On error nothing has changed.
     ///
     /// # Errors
     /// As [`AgentState::accept_result`].
     pub fn accept_provisional(&mut self, result: ProvisionalResult) -> Result<(), TransitionError> {
         let pending = self.end_attempt(result.attempt, result.bound_key)?;
-        let current = self.take_current();
-        let (kept, provisional) = match self.authenticated.take() {
-            // What is current is provisional itself.
-            Some(kept) => (Some(kept), current),
-            None => (current, None),
-        };
-        let named = kept.as_ref().filter(|pair| pair.key.public_key().thumbprint() == result.bound_key);
-        let named = named.map(|pair| pair.key.duplicate());
-        let mut offered = pending.new_key;
-        if let Some(key) = offered.take_if(|key| key.public_key().thumbprint() != result.bound_key) {
-            self.supersede(Superseded { key, join_state: None });
-        }
-        let other = self.take_named(result.bound_key, offered, [provisional, None]);
-        self.bound_key = named.or(other);
-        // It has a place of its own.
-        if let Some(kept) = &kept {
-            let of_kept = kept.key.public_key().thumbprint();
-            self.superseded.retain(|pair| pair.key.public_key().thumbprint() != of_kept);
-        }
-        self.authenticated = kept;
-        self.join_state = Some(result.join_state);
+        self.bind(result.bound_key, result.join_state, pending.new_key);
         Ok(())
-    }
-
-    /// Goes back to the last authenticated pair; false if the current one is authenticated.
-    ///
-    /// Right only where the server cannot read the provisional join state at all: if it can, then the older
-    /// state is *behind* the lineage, and presenting it looks like a clone and locks the token.
-    pub fn revert_provisional(&mut self) -> bool {
-        let Some(kept) = self.authenticated.take() else { return false };
-        let provisional = self.take_current();
-        if let Some(pair) = provisional.filter(|pair| pair.key.public_key() != kept.key.public_key()) {
-            self.supersede(pair);
-        }
-        self.bound_key = Some(kept.key);
-        self.join_state = kept.join_state;
-        true
     }
 
     /// The pair to present: the bound key and its join state.
@@ -214,12 +172,10 @@ impl AgentState {
         self.join_state.as_deref()
     }
 
-    /// All pairs, best first: the current one, the last authenticated one, the superseded ones from new to old.
-    ///
-    /// Only the first is for ordinary use. The others are for a server that knows nothing of the first (see
-    /// [`AgentState::revert_provisional`] for what a wrong choice costs).
-    pub fn keys_to_try(&self) -> impl Iterator<Item = Pair<'_>> {
-        let older = self.authenticated.iter().chain(&self.superseded);
+    /// All pairs, best first: the current one, the superseded ones from new to old. Only the first is ever presented: the
+    /// others look like a clone's.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
+        let older = self.superseded.iter();
         self.current()
             .into_iter()
             .chain(older.map(|pair| Pair { key: &pair.key, join_state: pair.join_state.as_deref() }))
@@ -228,12 +184,12 @@ impl AgentState {
     /// Whether the key with this thumbprint is here: bound, offered or superseded.
     pub fn holds(&self, thumbprint: Thumbprint) -> bool {
         let offered = self.pending.iter().filter_map(|pending| pending.new_key.as_ref());
-        let mut all = self.keys_to_try().map(|pair| pair.key).chain(offered);
+        let mut all = self.pairs().map(|pair| pair.key).chain(offered);
         all.any(|key| key.public_key().thumbprint() == thumbprint)
     }
 
     fn require_unused(&self, key: &HeldKey) -> Result<(), TransitionError> {
-        let known = self.keys_to_try().any(|pair| pair.key.public_key() == key.public_key());
+        let known = self.pairs().any(|pair| pair.key.public_key() == key.public_key());
         if known { Err(TransitionError::NotNew) } else { Ok(()) }
     }
 
@@ -257,27 +213,23 @@ impl AgentState {
         self.bound_key.take().map(|key| Superseded { key, join_state })
     }
 
-    /// Takes the named key from where it is; the other earlier pairs (newest first) become superseded. An
-    /// offered key that is not named was never bound (one attempt admits one join) and is dropped.
-    fn take_named(
-        &mut self,
-        name: Thumbprint,
-        offered: Option<HeldKey>,
-        earlier: [Option<Superseded>; 2],
-    ) -> Option<HeldKey> {
+    /// Binds the named key, wherever it is, with its state; the pair before it becomes superseded. An offered key that
+    /// is not named was never bound (one attempt admits one join) and is dropped.
+    fn bind(&mut self, name: Thumbprint, join_state: String, offered: Option<HeldKey>) {
         let is_named = |key: &HeldKey| key.public_key().thumbprint() == name;
         let mut named = offered.filter(is_named);
-        for pair in earlier.into_iter().rev().flatten() {
-            if is_named(&pair.key) {
-                named = Some(pair.key);
+        if let Some(before) = self.take_current() {
+            if is_named(&before.key) {
+                named = Some(before.key);
             } else {
-                self.supersede(pair);
+                self.supersede(before);
             }
         }
         if let Some(at) = self.superseded.iter().position(|pair| is_named(&pair.key)) {
             named = Some(self.superseded.remove(at).key);
         }
-        named
+        self.bound_key = named;
+        self.join_state = Some(join_state);
     }
 
     /// One entry for each key: a later state of the same key replaces the earlier one.

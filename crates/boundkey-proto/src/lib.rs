@@ -22,6 +22,7 @@
 //! | join state | HS256 JWS, opaque to clients | [`seal_state`] | [`open_state`] |
 //! | CA bundle | JWS by the cluster's tls CAs | [`SignedBundle::sign`] | [`SignedBundle::verify`] |
 //! | result digest | SHA-256 in the leaf's extension | [`result_digest`] | [`JoinResult::digest`] |
+//! | receipt | JWS by a tls CA over the result digest | [`sign_receipt`] | [`verify_receipt`] |
 //!
 //! The exact bytes, every code and the client's duties are in `docs/protocol.md`; test vectors for all of it are in
 //! `docs/vectors/`.
@@ -75,6 +76,7 @@ mod limits;
 mod message;
 mod problem;
 mod proof;
+mod receipt;
 mod request;
 mod server;
 mod state;
@@ -96,6 +98,7 @@ pub use message::{
 };
 pub use problem::{Problem, ProblemViolation};
 pub use proof::PROOF_TYP;
+pub use receipt::{RECEIPT_TYP, sign_receipt, verify_receipt};
 pub use server::{ChallengeFault, ProtoError, Received, receive_begin, receive_complete};
 pub use state::{STATE_TYP, open_state, seal_state};
 pub use transcript::{Transcript, result_digest};

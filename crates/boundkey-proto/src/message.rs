@@ -132,9 +132,12 @@ pub struct JoinResult {
     pub bound_key: PublicKey,
     /// The host's id or the bot instance's.
     pub identity: Identity,
-    /// None: provisional (the attempt's certificates expired); go on at once with a new attempt.
+    /// None: provisional (the attempt's certificates expired); go on at once with a new attempt. Then there is a receipt.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Certificates>,
+    /// Of a provisional result: a tls CA's signature over its digest, see [`crate::sign_receipt`].
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// The CAs to trust from now on, if a CA that is trusted already signed it.
     pub ca_bundle: SignedBundle,
     /// Seconds until the next renewal, counted by the client's boot-time clock.

@@ -4,7 +4,7 @@ use boundkey_keys::PublicKey;
 use boundkey_keystore::{AgentState, IdentityRecord};
 use boundkey_proto::{
     BundleError, CaBundle, Certificates, ChallengeView, Identity, JoinResult, Request, ResultFault,
-    SignedBundle,
+    SignedBundle, verify_receipt,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
@@ -61,6 +61,9 @@ pub enum ResultError {
         /// In the certificate.
         found: String,
     },
+    /// It has no certificates, and no CA's word that this is the true result.
+    #[error("the result has no certificates, and no receipt of the cluster's CA that it is to have none")]
+    Receipt,
     /// One was asked for: without it the machine's ssh would go on with one that runs out.
     #[error("the OpenSSH certificate that was asked for is missing")]
     NoSsh,
@@ -81,6 +84,7 @@ impl ResultError {
             Self::Digest => "digest",
             Self::OtherKey { .. } => "other_key",
             Self::OtherIdentity { .. } => "other_identity",
+            Self::Receipt => "receipt",
             Self::NoSsh | Self::Ssh(_) => "ssh",
         }
     }
@@ -115,10 +119,18 @@ pub(super) fn check(
     let bundle = check_bundle(&result.ca_bundle, state, channel)?;
     same_cluster(view, &bundle.cluster)?;
     let certified = match &result.certificates {
-        None => None,
+        None if has_receipt(result, &bundle) => None,
+        None => return Err(ResultError::Receipt),
         Some(certificates) => Some(check_certificates(certificates, result, request, &bundle)?),
     };
     Ok(Checked { certified })
+}
+
+/// Without certificates nothing else tells the true pair of key and state from one that was bent on the way, and the
+/// attempt ends with it.
+fn has_receipt(result: &JoinResult, bundle: &CaBundle) -> bool {
+    let receipt = result.receipt.as_deref();
+    receipt.is_some_and(|text| verify_receipt(text, &tls_keys(bundle), &bundle.cluster, result.digest()))
 }
 
 fn same_cluster(view: &ChallengeView, found: &str) -> Result<(), ResultError> {

@@ -1,7 +1,7 @@
 //! What a result does to the state.
 
 use boundkey_keystore::{AcceptedIdentity, AcceptedResult, AgentState, ProvisionalResult, TransitionError};
-use boundkey_proto::{CaBundle, Identity, JoinResult, Problem, SignedBundle};
+use boundkey_proto::{CaBundle, Identity, JoinResult, SignedBundle};
 use time::OffsetDateTime;
 
 use super::check::Certified;
@@ -18,16 +18,7 @@ pub(super) fn read_signed_bundle(text: &str) -> Option<(SignedBundle, CaBundle)>
     Some((signed, bundle))
 }
 
-/// Back to the last pair that certificates vouched for, if the refusal shows that the server cannot read what came after
-/// it. (If it could, the older state would look like a clone's.)
-pub(super) fn return_to_authenticated(state: &mut AgentState, refusal: &Problem) -> bool {
-    let Some(kept) = &state.authenticated else { return false };
-    let other_key = state.bound_key.as_ref().is_some_and(|key| key.public_key() != kept.key.public_key());
-    let unreadable = refusal.code == "join_state_invalid" || (refusal.code == "denied" && other_key);
-    unreadable && state.revert_provisional()
-}
-
-/// A result without certificates: nothing but the connection vouches for it.
+/// A result without certificates, which its receipt vouches for.
 pub(super) fn accept_provisional(state: &mut AgentState, result: &JoinResult) -> Result<(), TransitionError> {
     state.accept_provisional(ProvisionalResult {
         attempt: result.attempt.0,
@@ -36,7 +27,7 @@ pub(super) fn accept_provisional(state: &mut AgentState, result: &JoinResult) ->
     })
 }
 
-/// An authenticated result: it ends the attempt.
+/// A result with certificates: it ends the attempt.
 pub(super) fn accept_result(
     state: &mut AgentState,
     result: &JoinResult,

@@ -201,7 +201,6 @@ prop_compose! {
     fn state()(
         texts: [Option<String>; 6],
         bound_key in option::of(held()),
-        authenticated in option::of(pair()),
         superseded in prop::collection::vec(pair(), 0..=MAX_SUPERSEDED),
         pending in option::of(pending()),
         identity in option::of(identity()),
@@ -209,7 +208,7 @@ prop_compose! {
     ) -> AgentState {
         let [machine, cluster, token, join_state, ca_bundle, last_error] = texts;
         AgentState {
-            machine, cluster, token, bound_key, join_state, authenticated, superseded, pending, identity,
+            machine, cluster, token, bound_key, join_state, superseded, pending, identity,
             ca_bundle, last_error, last_error_at,
         }
     }
@@ -224,7 +223,7 @@ proptest! {
         let read = AgentState::from_json(&json).unwrap();
         assert_same(&read, &state);
         let keys = |state: &AgentState| -> Vec<_> {
-            state.keys_to_try().map(|pair| pair.key.public_key().clone()).collect()
+            state.pairs().map(|pair| pair.key.public_key().clone()).collect()
         };
         prop_assert_eq!(keys(&read), keys(&state));
         prop_assert_eq!(read.identity.map(|i| (i.not_after, i.renew_at)), state.identity.map(|i| (i.not_after, i.renew_at)));

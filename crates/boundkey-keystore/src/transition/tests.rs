@@ -55,7 +55,7 @@ fn registered() -> AgentState {
 /// All pairs by seed and state, best first.
 fn pairs(state: &AgentState) -> Vec<(u8, String)> {
     let seed = |pair: &Pair<'_>| (0..=255).find(|seed| key(*seed).public_key() == pair.key.public_key());
-    state.keys_to_try().map(|p| (seed(&p).unwrap(), p.join_state.unwrap_or("-").to_owned())).collect()
+    state.pairs().map(|p| (seed(&p).unwrap(), p.join_state.unwrap_or("-").to_owned())).collect()
 }
 
 fn expect(state: &AgentState, expected: &[(u8, &str)]) {
@@ -156,16 +156,6 @@ fn an_offered_key_that_was_not_taken_is_dropped() {
 }
 
 #[test]
-fn an_offered_key_outlives_a_result_that_nothing_vouches_for() {
-    let mut state = registered();
-    state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
-    // The server may have bound the new key; whoever cut the certificates off may have changed the name as well.
-    state.accept_provisional(provisional(2, 1, "two")).unwrap();
-    assert!(state.holds(thumbprint(2)), "it may be the bound one");
-    assert_eq!(state.bound_key.as_ref().map(|key| key.public_key().thumbprint()), Some(thumbprint(1)));
-}
-
-#[test]
 fn a_key_of_the_past_is_never_offered_as_new() {
     let mut state = registered();
     state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
@@ -213,46 +203,18 @@ fn a_result_may_name_a_superseded_key() {
 }
 
 #[test]
-fn a_provisional_result_keeps_the_last_authenticated_pair() {
+fn a_provisional_result_changes_the_pair_and_keeps_the_identity() {
     let mut state = registered();
     state.begin_attempt(attempt(2)).unwrap();
     state.offer_new_key(key(2)).unwrap();
     state.accept_provisional(provisional(2, 2, "two")).unwrap();
     assert!(state.pending.is_none());
-    assert!(state.identity.is_some(), "the identity is still the authenticated one");
+    assert!(state.identity.is_some(), "the certificates are those of before");
     expect(&state, &[(2, "two"), (1, "one")]);
-    assert_eq!(state.authenticated.as_ref().map(|pair| pair.join_state.as_deref()), Some(Some("one")));
-    assert!(state.superseded.is_empty(), "it is kept once");
-    // Another provisional one does not touch it.
-    state.begin_attempt(attempt(3)).unwrap();
+    state.begin_attempt(PendingAttempt { new_key: Some(key(3)), ..attempt(3) }).unwrap();
     state.accept_provisional(provisional(3, 2, "three")).unwrap();
     expect(&state, &[(2, "three"), (1, "one")]);
-    // The next authenticated one ends the matter.
-    state.begin_attempt(attempt(4)).unwrap();
-    state.accept_result(result(4, 2, "four")).unwrap();
-    assert!(state.authenticated.is_none());
-    expect(&state, &[(2, "four"), (1, "one")]);
-}
-
-#[test]
-fn a_provisional_result_of_the_same_key_keeps_its_authenticated_state_too() {
-    let mut state = registered();
-    state.begin_attempt(attempt(2)).unwrap();
-    state.accept_provisional(provisional(2, 1, "two")).unwrap();
-    expect(&state, &[(1, "two"), (1, "one")]);
-    state.begin_attempt(attempt(3)).unwrap();
-    state.accept_result(result(3, 1, "three")).unwrap();
-    expect(&state, &[(1, "three")]);
-}
-
-#[test]
-fn a_provisional_result_may_go_back_to_the_authenticated_key() {
-    let mut state = registered();
-    state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
-    state.accept_provisional(provisional(2, 2, "two")).unwrap();
-    state.begin_attempt(attempt(3)).unwrap();
-    state.accept_provisional(provisional(3, 1, "three")).unwrap();
-    expect(&state, &[(1, "three"), (1, "one"), (2, "two")]);
+    assert!(!state.holds(thumbprint(3)), "its receipt says that it was not taken");
 }
 
 #[test]
@@ -261,22 +223,8 @@ fn a_first_result_may_be_provisional() {
     state.adopt_key(key(1)).unwrap();
     state.begin_attempt(attempt(1)).unwrap();
     state.accept_provisional(provisional(1, 1, "one")).unwrap();
-    expect(&state, &[(1, "one"), (1, "-")]);
-    state.begin_attempt(attempt(2)).unwrap();
-    state.accept_result(result(2, 1, "two")).unwrap();
-    expect(&state, &[(1, "two")]);
-}
-
-#[test]
-fn a_provisional_pair_can_be_taken_back() {
-    let mut state = registered();
-    assert!(!state.revert_provisional());
     expect(&state, &[(1, "one")]);
-    state.begin_attempt(PendingAttempt { new_key: Some(key(2)), ..attempt(2) }).unwrap();
-    state.accept_provisional(provisional(2, 2, "two")).unwrap();
-    assert!(state.revert_provisional());
-    expect(&state, &[(1, "one"), (2, "two")]);
-    assert!(state.authenticated.is_none());
+    assert!(state.identity.is_none());
 }
 
 #[test]
@@ -311,16 +259,6 @@ fn a_right_static_key_after_a_wrong_one_goes_on_with_the_attempt() {
     expect(&state, &[(7, "seven"), (8, "-")]);
 }
 
-#[test]
-fn a_static_key_ends_what_was_provisional() {
-    let mut state = registered();
-    state.begin_attempt(attempt(2)).unwrap();
-    state.accept_provisional(provisional(2, 1, "two")).unwrap();
-    assert!(state.use_static_key(key(7)));
-    expect(&state, &[(7, "-"), (1, "two")]);
-    assert!(!state.revert_provisional(), "there is nothing to go back to under another key");
-}
-
 mod any_sequence {
     use proptest::prelude::*;
 
@@ -332,7 +270,6 @@ mod any_sequence {
         Offer,
         Accept { named: usize },
         Provisional { named: usize },
-        Revert,
         Reload,
     }
 
@@ -342,7 +279,6 @@ mod any_sequence {
             2 => Just(Step::Offer),
             4 => (0usize..14).prop_map(|named| Step::Accept { named }),
             3 => (0usize..14).prop_map(|named| Step::Provisional { named }),
-            1 => Just(Step::Revert),
             1 => Just(Step::Reload),
         ]
     }
@@ -350,13 +286,12 @@ mod any_sequence {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever happens: a bound key stays, the named key is the bound one, the pair that a provisional
-        /// result must not destroy stays, nothing is held twice among the superseded, and no more than ten.
+        /// Whatever happens: a bound key stays, the named key is the bound one with its state, the pair before it is
+        /// kept, nothing is held twice, and no more than ten are superseded.
         #[test]
         fn keeps_the_keys_that_may_be_bound(steps in prop::collection::vec(step(), 1..60)) {
             let mut state = registered();
             let (mut next_key, mut next_attempt) = (10, 10);
-            let mut authenticated = (thumbprint(1), Some("one".to_owned()));
             for step in steps {
                 match step {
                     Step::Begin { offer } if state.pending.is_none() => {
@@ -374,19 +309,16 @@ mod any_sequence {
                     Step::Accept { named } | Step::Provisional { named } => {
                         let offered = state.pending.iter().filter_map(|pending| pending.new_key.as_ref());
                         let held: Vec<_> = offered
-                            .chain(state.keys_to_try().map(|pair| pair.key))
+                            .chain(state.pairs().map(|pair| pair.key))
                             .map(|key| key.public_key().thumbprint())
                             .collect();
                         let bound_key = held[named % held.len()];
                         let text = format!("state of {next_attempt}");
                         let pending = state.pending.is_some();
+                        let before = state.current().map(|pair| pair.key.public_key().thumbprint());
                         if matches!(step, Step::Accept { .. }) {
                             let result = AcceptedResult { bound_key, ..result(next_attempt, 1, &text) };
                             prop_assert_eq!(state.accept_result(result).is_ok(), pending);
-                            if pending {
-                                authenticated = (bound_key, Some(text));
-                                prop_assert!(state.authenticated.is_none());
-                            }
                         } else {
                             let result = ProvisionalResult { bound_key, ..provisional(next_attempt, 1, &text) };
                             prop_assert_eq!(state.accept_provisional(result).is_ok(), pending);
@@ -395,26 +327,14 @@ mod any_sequence {
                             prop_assert!(state.pending.is_none());
                             let current = state.current().unwrap();
                             prop_assert_eq!(current.key.public_key().thumbprint(), bound_key);
-                        }
-                    }
-                    Step::Revert => {
-                        if state.revert_provisional() {
-                            let current = state.current().unwrap();
-                            let found = (current.key.public_key().thumbprint(), current.join_state.map(str::to_owned));
-                            prop_assert_eq!(&found, &authenticated);
+                            prop_assert_eq!(current.join_state, Some(text.as_str()));
+                            prop_assert!(before.is_none_or(|key| state.holds(key)));
                         }
                     }
                     Step::Reload => state = AgentState::from_json(&state.to_json()).unwrap(),
                 }
                 prop_assert!(state.bound_key.is_some());
                 prop_assert!(state.superseded.len() <= MAX_SUPERSEDED);
-                prop_assert!(
-                    state
-                        .keys_to_try()
-                        .take(2)
-                        .any(|pair| (pair.key.public_key().thumbprint(), pair.join_state.map(str::to_owned)) == authenticated),
-                    "the last authenticated pair is the current one or kept beside it"
-                );
                 let mut once: Vec<_> = state.superseded.iter().map(|pair| pair.key.public_key().thumbprint()).collect();
                 once.extend(state.bound_key.iter().map(|key| key.public_key().thumbprint()));
                 let all = once.len();

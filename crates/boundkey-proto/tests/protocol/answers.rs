@@ -21,6 +21,7 @@ pub(crate) fn result() -> JoinResult {
             x509_chain: vec!["REVS".to_owned(), "Q0E=".to_owned()],
             ssh: None,
         }),
+        receipt: None,
         ca_bundle: SignedBundle(vec!["a.b.c".to_owned()]),
         renew_in_seconds: 57_600,
         server_time: NOW,

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use boundkey_lifecycle::{BACK_DATED, Code, Denial, Input, JoinKind, Verdict, decide};
 use boundkey_proto::{
-    BeginAnswer, JoinAnswer, JoinKindName, JoinResult, Received, SUPPORTED_VERSIONS, seal_state,
+    BeginAnswer, JoinAnswer, JoinKindName, JoinResult, Received, SUPPORTED_VERSIONS, result_digest,
+    seal_state, sign_receipt,
 };
 use boundkey_store::CommitError;
 use time::OffsetDateTime;
@@ -321,13 +322,23 @@ impl Joining<'_> {
             .map(|planned| planned.sign(self, &join_state, bound_key))
             .transpose()
             .map_err(Refusal::internal)?;
+        let attempt = self.received.request.attempt;
+        let receipt = match certificates {
+            Some(_) => None,
+            None => {
+                let digest = result_digest(&join_state, bound_key.thumbprint(), attempt);
+                let signer = self.service.authorities().tls.key();
+                Some(sign_receipt(signer, self.service.cluster(), digest).map_err(Refusal::internal)?)
+            }
+        };
         Ok(JoinAnswer::Admitted(Box::new(JoinResult {
             kind,
-            attempt: self.received.request.attempt,
+            attempt,
             join_state,
             bound_key: bound_key.clone(),
             identity: claims.identity.clone(),
             certificates,
+            receipt,
             ca_bundle: self.service.authorities().bundle().clone(),
             renew_in_seconds: planned.map_or(0, |planned| planned.renew_in(self.now).as_secs()),
             server_time: self.now,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use boundkey_keys::{PrivateKey, PublicKey};
 use boundkey_lifecycle::CaKind;
-use boundkey_proto::{BundleError, CaBundle, ResultFault, SignedBundle};
+use boundkey_proto::{BundleError, CaBundle, JoinKindName, ResultFault, SignedBundle};
 use serde_json::{Value, json};
 
-use super::world::{World, start_service};
+use super::world::{Crash, World, start_service};
 use crate::join::{JoinError, ResultError};
 
 /// The error of a join in which the answer was changed so; checks that nothing was stored and that the true answer to the
@@ -239,36 +239,76 @@ async fn any_changed_byte_of_the_openssh_certificate_is_noticed() {
     }
 }
 
+/// Whoever sits between could else end an attempt that was admitted, with the old key for the new one, or with a state of
+/// which the server knows nothing: the true ones would be lost with it.
 #[tokio::test]
-async fn a_result_stripped_of_its_certificates_costs_a_join_and_nothing_else() {
-    let mut world = joined_world().await;
-    let mut first = true;
-    world.wire.forge = Some(Box::new(move |answer| {
-        if std::mem::take(&mut first) {
-            answer.as_object_mut().unwrap().remove("certificates");
-        }
-    }));
-    let joined = world.join().await.unwrap();
-    assert!(joined.state.authenticated.is_none());
-    assert_eq!(world.enrolment().await.sequence, 3);
+async fn a_result_stripped_of_its_certificates_is_no_answer() {
+    for bend in [None, Some("join_state"), Some("bound_key")] {
+        let mut world = joined_world().await;
+        world
+            .change(|enrolment| enrolment.rotate_requested_at = Some(enrolment.last_joined_at.unwrap()))
+            .await;
+        let before = public_key(&mut world);
+        let mut first = true;
+        world.wire.forge = Some(Box::new(move |answer| {
+            if answer["status"] == "admitted" && std::mem::take(&mut first) {
+                answer.as_object_mut().unwrap().remove("certificates");
+                match bend {
+                    Some("bound_key") => answer["bound_key"] = json!(before),
+                    Some(member) => answer[member] = json!("e30.e30.AAAA"),
+                    None => {}
+                }
+            }
+        }));
+        let Err(JoinError::Result(error)) = world.join().await else { panic!("{bend:?}") };
+        assert_eq!(error, ResultError::Receipt, "{bend:?}");
+        let pending = world.state().pending.expect("the attempt stays");
+        world.wire.forge = None;
+        let joined = world.join().await.unwrap();
+        assert_eq!(joined.kind, JoinKindName::Retried, "{bend:?}: the true answer to the same attempt");
+        assert!(joined.state.pending.is_none() && joined.rotated);
+        assert_eq!(
+            joined.state.bound_key.map(|key| key.public_key().clone()),
+            pending.new_key.map(|key| key.public_key().clone())
+        );
+        assert_eq!(world.enrolment().await.sequence, 2);
+        assert!(!world.is_locked().await);
+    }
 }
 
+/// A receipt is of one result: that of another attempt, or of the same with another key or state, is none.
 #[tokio::test]
-async fn a_false_join_state_without_certificates_is_not_kept_over_the_true_one() {
-    let mut world = joined_world().await;
-    let true_state = world.state().join_state;
-    let mut first = true;
-    world.wire.forge = Some(Box::new(move |answer| {
-        if std::mem::take(&mut first) {
-            answer.as_object_mut().unwrap().remove("certificates");
-            answer["join_state"] = json!("e30.e30.AAAA");
-        }
-    }));
-    // The server cannot read the false one and says so; the last authenticated pair is gone back to. The attempt that was
-    // stripped had been admitted, so the true state is behind now, and that is what is said: an administrator resyncs.
-    let error = world.join().await.err().unwrap();
-    assert_eq!(error.code(), Some("clone_detected"), "{error}");
-    let state = world.state();
-    assert!(state.authenticated.is_none());
-    assert_eq!(state.join_state, true_state);
+async fn a_receipt_vouches_for_one_result_alone() {
+    for bend in ["receipt", "join_state", "bound_key", "certificates"] {
+        let mut world = joined_world().await;
+        assert!(world.join_and_crash(Crash::AfterMessage(2)).await);
+        world.clock.advance(time::Duration::days(3));
+        let stranger = PrivateKey::ed25519_from_seed(&[77; 32]);
+        let receipt = boundkey_proto::sign_receipt(&stranger, "example.com", [7; 32]).unwrap();
+        let before = public_key(&mut world);
+        let mut first = true;
+        world.wire.forge = Some(Box::new(move |answer| {
+            if answer.get("receipt").is_some() && std::mem::take(&mut first) {
+                match bend {
+                    "receipt" => answer["receipt"] = json!(receipt),
+                    "bound_key" => {
+                        answer["receipt"] = json!(format!("{}AA", answer["receipt"].as_str().unwrap()))
+                    }
+                    "certificates" => drop(answer.as_object_mut().unwrap().remove("receipt")),
+                    member => answer[member] = json!("e30.e30.AAAA"),
+                }
+            }
+        }));
+        let Err(JoinError::Result(error)) = world.join().await else { panic!("{bend}") };
+        assert_eq!(error, ResultError::Receipt, "{bend}");
+        assert_eq!(public_key(&mut world), before);
+        world.wire.forge = None;
+        assert_eq!(world.join().await.unwrap().kind, JoinKindName::Renewed, "{bend}");
+        assert_eq!(world.enrolment().await.recovery_count, 1);
+        assert!(!world.is_locked().await);
+    }
+}
+
+fn public_key(world: &mut World) -> boundkey_keys::PublicKey {
+    world.state().bound_key.unwrap().public_key().clone()
 }
