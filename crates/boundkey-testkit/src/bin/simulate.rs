@@ -13,17 +13,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const HELP: &str = "\
 Simulates clusters and their machines until time is up; the first broken promise ends it with status 1.
 
-Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay FILE|SEED] [--trace] [--cuts] [--sabotage RULE]
+Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay WORLD] [--trace] [--cuts] [--sabotage RULE]
 
   --seconds N        How long (default 60); 0 with --worlds
   --worlds N         So many small worlds instead, whatever the time
   --seed N           The first world's seed (default: from the clock); the next worlds take the next seeds
-  --json             The sums as JSON
-  --replay WHAT      One scenario: a file with its steps, or a seed
+  --json             The sums as JSON; after a broken promise: it, its world and the shrunk scenario
+  --replay WORLD     One world again, as a failure names it: SEED (a small one), big:SEED, or a file with its steps
   --trace            With --replay: a line for everything that happens
   --cuts             Instead: every crash point of every ceremony, alone and with every later one
   --sabotage RULE    Break a rule on purpose, to see that the judge objects: locks-dropped, locks-hidden,
-                     conditions-ignored, events-lost, attempts-forgotten
+                     conditions-ignored, events-lost, attempts-forgotten, store-panics
 ";
 
 /// Runs of the shrinker (of a small world; a big one counts for more): some seconds for most scenarios.
@@ -90,13 +90,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // A panic of the simulated code is a broken promise: it is caught, and told with its scenario.
-    std::panic::set_hook(Box::new(|_| {}));
     if options.cuts {
         return cuts();
     }
     match &options.replay {
-        Some(what) => replay(what, Replay { traced: options.trace, sabotage: options.sabotage }),
+        Some(what) => replay(what, &options),
         None => simulate(&options),
     }
 }
@@ -120,27 +118,38 @@ fn cuts() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn replay(what: &str, how: Replay) -> ExitCode {
-    let scenario = match what.parse() {
-        Ok(seed) => Ok(Scenario::small(seed)),
-        Err(_) => std::fs::read_to_string(what).map_err(|e| e.to_string()).and_then(|text| text.parse()),
-    };
-    let scenario: Scenario = match scenario {
+fn replay(what: &str, options: &Options) -> ExitCode {
+    let scenario = Scenario::named(what).map_or_else(
+        || {
+            let text = std::fs::read_to_string(what);
+            text.map_err(|e| format!("no SEED, no big:SEED, and as a file: {e}"))
+                .and_then(|text| text.parse())
+        },
+        Ok,
+    );
+    let scenario = match scenario {
         Ok(scenario) => scenario,
         Err(fault) => {
             eprintln!("simulate: {what}: {fault}");
             return ExitCode::from(2);
         }
     };
-    match scenario.run(how) {
+    match scenario.run(Replay { traced: options.trace, sabotage: options.sabotage }) {
         Ok((report, lines)) => {
             lines.iter().for_each(|line| println!("{line}"));
-            println!("{}", report.table());
+            if options.json {
+                println!("{}", report.json());
+            } else {
+                println!("{}", report.table());
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => {
             failure.trace.iter().for_each(|line| println!("{line}"));
-            println!("after step {} of {}: {}", failure.step, scenario.steps.len(), failure.fault);
+            if options.json {
+                return broken_as_json(&failure, options.sabotage);
+            }
+            println!("{}", told(&failure));
             ExitCode::FAILURE
         }
     }
@@ -163,7 +172,8 @@ fn simulate(options: &Options) -> ExitCode {
         let scenario = next.take().unwrap_or_else(|| Scenario::small(seed));
         match scenario.run(how) {
             Ok((report, _)) => sum.add(&report),
-            Err(failure) => return broken(&failure, how, options.json),
+            Err(failure) if options.json => return broken_as_json(&failure, options.sabotage),
+            Err(failure) => return broken(&failure, options.sabotage),
         }
         if scenario.tokens.is_none() {
             seed += 1;
@@ -195,18 +205,52 @@ fn simulate(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn broken(failure: &Failure, how: Replay, json: bool) -> ExitCode {
-    if json {
-        let (seed, step) = (failure.scenario.seed, failure.step);
-        println!(
-            "{}",
-            serde_json::json!({ "violations": 1, "seed": seed, "step": step, "fault": failure.fault })
-        );
-        return ExitCode::FAILURE;
-    }
-    println!("seed {}, after step {}: {}", failure.scenario.seed, failure.step, failure.fault);
+/// The world, the step and the promise.
+fn told(failure: &Failure) -> String {
+    let Failure { scenario, step, fault, .. } = failure;
+    let steps = scenario.steps.len();
+    format!("{} world, seed {}, after step {step} of {steps}: {fault}", scenario.kind(), scenario.seed)
+}
+
+/// What runs it again: all of this counts, the broken rule too.
+fn command(world: &str, sabotage: Option<Sabotage>) -> String {
+    let broken = sabotage.map(|rule| format!(" --sabotage {rule}")).unwrap_or_default();
+    format!("cargo xtask simulate --replay {world}{broken}")
+}
+
+fn shortest(failure: &Failure, sabotage: Option<Sabotage>) -> Failure {
     eprintln!("looking for a shorter one; this takes some minutes at most");
-    let shortest = shrink(failure, how, SHRINK_TRIES);
+    shrink(failure, Replay { traced: false, sabotage }, SHRINK_TRIES)
+}
+
+fn broken_as_json(failure: &Failure, sabotage: Option<Sabotage>) -> ExitCode {
+    let shortest = shortest(failure, sabotage);
+    let json = serde_json::json!({
+        "violations": 1,
+        "kind": failure.scenario.kind(),
+        "seed": failure.scenario.seed,
+        "tokens": failure.scenario.tokens,
+        "step": failure.step,
+        "steps": failure.scenario.steps.len(),
+        "fault": failure.fault,
+        "replay": failure.scenario.name().map(|name| command(&name, sabotage)),
+        "shrunk": {
+            "tokens": shortest.scenario.tokens,
+            "steps": shortest.scenario.steps.len(),
+            "fault": shortest.fault,
+            "scenario": shortest.scenario.to_string(),
+        },
+    });
+    println!("{json}");
+    ExitCode::FAILURE
+}
+
+fn broken(failure: &Failure, sabotage: Option<Sabotage>) -> ExitCode {
+    println!("{}", told(failure));
+    if let Some(name) = failure.scenario.name() {
+        println!("replay with: {} --trace", command(&name, sabotage));
+    }
+    let shortest = shortest(failure, sabotage);
     println!(
         "shrunk from {} to {} steps: {}\n",
         failure.scenario.steps.len(),
@@ -214,9 +258,10 @@ fn broken(failure: &Failure, how: Replay, json: bool) -> ExitCode {
         shortest.fault
     );
     println!("{}", shortest.scenario);
-    let file = std::env::temp_dir().join(format!("boundkey-simulate-{}.txt", failure.scenario.seed));
+    let (kind, seed) = (failure.scenario.kind(), failure.scenario.seed);
+    let file = std::env::temp_dir().join(format!("boundkey-simulate-{kind}-{seed}.txt"));
     match std::fs::write(&file, format!("# {}\n{}", shortest.fault, shortest.scenario)) {
-        Ok(()) => println!("replay with: cargo xtask simulate --replay {} --trace", file.display()),
+        Ok(()) => println!("replay with: {} --trace", command(&file.display().to_string(), sabotage)),
         Err(error) => println!("put these lines into a file for --replay ({}: {error})", file.display()),
     }
     ExitCode::FAILURE

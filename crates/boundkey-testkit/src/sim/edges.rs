@@ -200,7 +200,9 @@ impl Store for Connected {
         if fault == Some(false) {
             return Err(StoreError::Failed("injected".to_owned()).into());
         }
-        match self.hub.lock().sabotage {
+        let sabotage = self.hub.lock().sabotage;
+        match sabotage {
+            Some(Sabotage::StorePanics) => panic!("a panic on purpose"),
             Some(Sabotage::StoreHidesLocks) => batch.conditions.retain(|c| !c.key().starts_with("lock-of/")),
             Some(Sabotage::StoreIgnoresConditions) => batch.conditions.clear(),
             Some(Sabotage::StoreDropsLocks) => batch.writes.retain(|w| !w.key().starts_with("lock")),

@@ -23,6 +23,7 @@ mod judge;
 mod machine;
 mod network;
 mod op;
+mod panics;
 mod plan;
 mod report;
 mod rng;
@@ -53,19 +54,34 @@ pub enum Sabotage {
     StoreLosesEvents,
     /// The agent does not write its attempt before it sends it.
     ClientForgetsItsAttempt,
+    /// The store panics at a commit.
+    StorePanics,
+}
+
+impl Sabotage {
+    /// All of them, by the names that people give them.
+    const NAMES: &[(&str, Self)] = &[
+        ("locks-dropped", Self::StoreDropsLocks),
+        ("locks-hidden", Self::StoreHidesLocks),
+        ("conditions-ignored", Self::StoreIgnoresConditions),
+        ("events-lost", Self::StoreLosesEvents),
+        ("attempts-forgotten", Self::ClientForgetsItsAttempt),
+        ("store-panics", Self::StorePanics),
+    ];
+}
+
+impl std::fmt::Display for Sabotage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, rule)| rule == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
 }
 
 impl std::str::FromStr for Sabotage {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "locks-dropped" => Self::StoreDropsLocks,
-            "locks-hidden" => Self::StoreHidesLocks,
-            "conditions-ignored" => Self::StoreIgnoresConditions,
-            "events-lost" => Self::StoreLosesEvents,
-            "attempts-forgotten" => Self::ClientForgetsItsAttempt,
-            other => return Err(format!("`{other}` is no rule that can be broken")),
-        })
+        let named = Self::NAMES.iter().find(|(name, _)| *name == text);
+        named.map(|(_, rule)| *rule).ok_or_else(|| format!("`{text}` is no rule that can be broken"))
     }
 }

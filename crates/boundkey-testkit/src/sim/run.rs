@@ -1,12 +1,12 @@
 //! One scenario from its seed to its end, and what is left of it when a promise is broken.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use super::Sabotage;
 use super::clock::HOUR;
 use super::op::{Step, generate};
+use super::panics::caught;
 use super::plan::Size;
 use super::report::Report;
 use super::rng::Rng;
@@ -62,19 +62,43 @@ impl Scenario {
         Self { seed, tokens: Some(BIG), steps }
     }
 
+    /// All that this name's seed gives: `SEED` or `small:SEED`, `big:SEED`. None: it is no such name.
+    pub fn named(name: &str) -> Option<Self> {
+        let (kind, seed) = name.split_once(':').unwrap_or(("small", name));
+        match (kind, seed.parse()) {
+            ("small", Ok(seed)) => Some(Self::small(seed)),
+            ("big", Ok(seed)) => Some(Self::big(seed)),
+            _ => None,
+        }
+    }
+
+    /// `small` or `big`.
+    pub fn kind(&self) -> &'static str {
+        if self.tokens.is_none() { "small" } else { "big" }
+    }
+
+    /// What [`Scenario::named`] makes the same one of; none, if its seed gives other steps or tokens.
+    pub fn name(&self) -> Option<String> {
+        let name = match self.tokens {
+            None => self.seed.to_string(),
+            Some(_) => format!("big:{}", self.seed),
+        };
+        (Self::named(&name).as_ref() == Some(self)).then_some(name)
+    }
+
     /// Runs it.
     ///
     /// # Errors
     /// The promise that was broken.
     pub fn run(&self, how: Replay) -> Result<(Report, Vec<String>), Box<Failure>> {
         let mut taken = 0;
-        let mut trace = Vec::new();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = None;
+        let outcome = caught(|| {
             let size = match self.tokens {
                 Some(tokens) => Size { tokens, servers: 5 },
                 None => Size::small(self.seed),
             };
-            let mut world = World::new(self.seed, size, how.traced);
+            let world = world.insert(World::new(self.seed, size, how.traced));
             world.hub.lock().sabotage = how.sabotage;
             for step in &self.steps {
                 world.step(step);
@@ -86,17 +110,13 @@ impl Scenario {
             if world.fault.is_none() {
                 world.settle();
             }
-            trace = world.trace.take().unwrap_or_default();
             (world.report.clone(), world.fault.take())
-        }));
+        });
+        // What led to a panic, too.
+        let trace = world.and_then(|mut world| world.trace.take()).unwrap_or_default();
         let fault = match outcome {
             Ok((report, None)) => return Ok((report, trace)),
-            Ok((_, Some(fault))) => fault,
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
-                format!("panicked: {text}")
-            }
+            Ok((_, Some(fault))) | Err(fault) => fault,
         };
         Err(Box::new(Failure { fault, step: taken, scenario: self.clone(), trace }))
     }

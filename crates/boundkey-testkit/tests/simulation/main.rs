@@ -2,4 +2,5 @@
 
 mod awake;
 mod cuts;
+mod replay;
 mod seeds;
