@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::case::Case;
+use super::case::{Case, Standing};
 use super::{Early, refuse};
 use crate::{LockInForce, LockOrigin, LockPosition};
 
@@ -35,9 +35,12 @@ fn outlived(case: &Case<'_>, lock: &LockPosition) -> bool {
         Ordering::Less => false,
         // A later generation began with a reset, which removes the lock and every key it was about.
         Ordering::Greater => true,
-        Ordering::Equal => {
-            s.sequence > lock.sequence
-                && lock.state_id.is_some_and(|id| s.trail.at(s.sequence, lock.sequence) == Some(id.short()))
-        }
+        Ordering::Equal if s.sequence <= lock.sequence => false,
+        Ordering::Equal => match s.trail.at(s.sequence, lock.sequence) {
+            Some(passed) => lock.state_id.is_some_and(|id| passed == id.short()),
+            // So many joins ago that the trail does not tell. As far as 3a trusts such a state, the lock does not stand
+            // against it: a second holder is behind then, and his next join locks again.
+            None => case.standing == Standing::Ahead,
+        },
     }
 }

@@ -72,3 +72,42 @@ fn a_reset_after_a_restore_shuts_out_what_came_of_the_reset_that_was_forgotten()
         assert_eq!(honest.join(&mut server), expected);
     }
 }
+
+/// Fails if a lock stands against a state that went so far past it that its trail no longer shows it: a backup of the time
+/// of a lock that was lifted long ago would send the machine to an administrator once more.
+#[test]
+fn a_lock_that_was_lifted_long_ago_does_not_come_back_with_a_backup() {
+    for joins in [1, 15, 16, 17, 40] {
+        let (mut server, mut client) = bound(Standard, 1, 2);
+        let mut thief = client.copied(50_000);
+        assert_eq!(client.join(&mut server), RENEWED);
+        assert_eq!(thief.join(&mut server), CLONE);
+        let backup = server.clone();
+        server.resync();
+        assert!(matches!(client.join(&mut server), Outcome::Admitted(_)));
+        for _ in 1..joins {
+            assert_eq!(client.join(&mut server), RENEWED);
+        }
+        server.restore(&backup);
+        assert!(server.is_locked());
+        assert!(matches!(client.join(&mut server), Outcome::Admitted(_)), "{joins}");
+        assert!(!server.is_locked(), "{joins}");
+        assert_eq!(thief.join(&mut server), CLONE, "{joins}");
+        assert!(server.is_locked());
+    }
+}
+
+/// Nor does it help whoever the lock is about: a state that is not ahead of where the lineage stands passes no lock.
+#[test]
+fn a_lock_stands_against_every_state_that_is_not_ahead_of_the_record() {
+    for joins in [1, 20, 40] {
+        let (mut server, mut client) = bound(Standard, 1, 2);
+        let mut thief = client.copied(50_000);
+        for _ in 0..joins {
+            assert_eq!(client.join(&mut server), RENEWED);
+        }
+        assert_eq!(thief.join(&mut server), CLONE);
+        assert_eq!(client.join(&mut server), Outcome::Denied(Code::Locked), "{joins}");
+        assert_eq!(thief.join(&mut server), Outcome::Denied(Code::Locked), "{joins}");
+    }
+}
