@@ -25,8 +25,8 @@ pub use protocol::{
     ca_bundle, challenge, join_answer, join_begin, join_complete, join_request, join_state, join_state_claims,
 };
 pub use sequences::{
-    client_ceremony, decide_sequence, keystore_transitions, server_accepts_all, server_ceremony,
-    store_batches,
+    client_accepts_all, client_ceremony, decide_sequence, keystore_transitions, server_accepts_all,
+    server_ceremony, store_batches,
 };
 pub use store::stored_record;
 
@@ -64,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("server_ceremony", server_ceremony),
     ("client_ceremony", client_ceremony),
     ("server_accepts_all", server_accepts_all),
+    ("client_accepts_all", client_accepts_all),
     ("keystore_transitions", keystore_transitions),
     ("store_batches", store_batches),
 ];

@@ -4,6 +4,7 @@
 //! what it does.
 
 mod client;
+mod client_all;
 mod decide;
 mod forge;
 mod keystore;
@@ -13,6 +14,7 @@ mod store;
 mod world;
 
 pub use client::client_ceremony;
+pub use client_all::client_accepts_all;
 pub use decide::decide_sequence;
 pub use keystore::keystore_transitions;
 pub use server::server_ceremony;
