@@ -86,6 +86,9 @@ pub struct Enrolment {
     pub certificates_expire_at: Option<OffsetDateTime>,
     /// The certificates of `certificates_expire_at` were revoked: the next join is a recovery.
     pub certificates_revoked: bool,
+    /// When `revoke` did so while many clients shared the token: what one of them was given later is not revoked.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub shared_revoked_at: Option<OffsetDateTime>,
     /// Unexpired certificates of this lineage, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issued: Vec<IssuedCertificate>,

@@ -130,6 +130,10 @@ fn revoke(enrolment: &Enrolment, now: OffsetDateTime) -> VerbOutcome {
     }
     VerbOutcome {
         next: changed(enrolment, |e| {
+            // Once more changes nothing: what clients were given since goes with their records.
+            if e.shared && !e.certificates_revoked {
+                e.shared_revoked_at = Some(clock::micros(now));
+            }
             e.certificates_revoked = true;
             e.issued.clear();
         }),

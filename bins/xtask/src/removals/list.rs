@@ -307,6 +307,9 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("7", "what a clock gave that was ahead", decide!("limits"),
         ".filter(|end| *end <= plausible)", ".filter(|_| plausible > now)",
         &["clocks::a_join_under_a_clock_that_was_ahead_gives_no_years"]),
+    removal("7", "what a client of many was given after a revocation", decide!("limits"),
+        "base.certificates_revoked && before)", "base.certificates_revoked && (before || true))",
+        &["shared::what_a_client_of_many_was_given_after_a_revocation_is_not_revoked"]),
     // 8
     removal("8", "a revoked client of a shared token", decide!("shared"),
         "if asks && case.instance().is_some_and(|record| record.revoked) {", "if false {", &[TABLE]),

@@ -154,6 +154,7 @@ fn enrolment(
     revoke_surplus(&mut next.issued, revoke);
     next.certificates_expire_at = Some(times.expire);
     next.certificates_revoked = false;
+    next.shared_revoked_at = None;
     next.last_joined_at = Some(times.now);
     if kind == JoinKind::Recover {
         next.last_recovered_at = Some(times.now);

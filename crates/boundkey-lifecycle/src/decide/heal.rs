@@ -40,6 +40,7 @@ pub(super) fn apply(case: &mut Case<'_>) {
         certificates_expire_at: Some(s.certificates_expire_at),
         // They were issued after whatever revocation the backup knows.
         certificates_revoked: false,
+        shared_revoked_at: None,
         issued: stored.issued.clone(),
         last_joined_at: Some(s.issued_at),
         last_recovered_at: stored.last_recovered_at,

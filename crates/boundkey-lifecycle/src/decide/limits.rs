@@ -33,7 +33,10 @@ fn shared_until(case: &Case<'_>, grace: Duration) -> (Option<OffsetDateTime>, bo
     }
     match case.claims.filter(|_| case.named.is_some()) {
         // Its record was dropped, or there never was one: its state tells, by the server's own tag.
-        Some(s) => (Some(s.certificates_expire_at), base.certificates_revoked),
+        Some(s) => {
+            let before = base.shared_revoked_at.is_none_or(|at| s.issued_at <= at);
+            (Some(s.certificates_expire_at), base.certificates_revoked && before)
+        }
         None => (None, base.certificates_revoked),
     }
 }

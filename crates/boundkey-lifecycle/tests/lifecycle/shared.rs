@@ -182,3 +182,30 @@ fn a_numbered_state_in_a_lineage_that_a_restore_made_shared_takes_a_sequence() {
     assert_eq!(client.join(&mut server), RENEWED);
     assert!(!server.is_locked());
 }
+
+/// Fails if a revocation of all that many clients hold stands against what one of them was given since: its record is gone
+/// a day after its certificates, and its next join, once the token is its own, would be a recovery too many.
+#[test]
+fn what_a_client_of_many_was_given_after_a_revocation_is_not_revoked() {
+    for given_before in [false, true] {
+        let (mut server, mut first) = bound(Insecure, 1, 1);
+        let mut other = Client { state: None, ..first.copied(20_000) };
+        assert_eq!(other.join(&mut server), RECOVERED);
+        if !given_before {
+            server.verb(Verb::Revoke);
+            server.instances.clear();
+            server.later(DAY / 24);
+            assert!(matches!(first.join(&mut server), Outcome::Admitted(_)));
+        } else {
+            assert!(matches!(first.join(&mut server), Outcome::Admitted(_)));
+            server.later(DAY / 24);
+            server.verb(Verb::Revoke);
+        }
+        // Swept: its certificates have been over for more than a day.
+        server.later(DAY * 3);
+        server.instances.clear();
+        server.mode(Standard);
+        let expected = if given_before { Outcome::Denied(Code::RecoveryLimitReached) } else { RENEWED };
+        assert_eq!(first.join(&mut server), expected);
+    }
+}

@@ -139,6 +139,7 @@ fn every_field_survives_the_store() {
         rotate_requested_at: Some(start()),
         certificates_expire_at: Some(start()),
         certificates_revoked: true,
+        shared_revoked_at: Some(start()),
         issued: vec![IssuedCertificate { ca: CaKind::SshUser, serial: "ff".to_owned(), expires_at: start() }],
         last_joined_at: Some(start()),
         last_recovered_at: Some(start()),

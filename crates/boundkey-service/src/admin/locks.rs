@@ -156,7 +156,8 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), R
         let whole = matches!(target, LockTarget::Token(_) | LockTarget::Bot(_));
         if whole || is_target(stored.enrolment.identity.as_ref(), target) {
             plan.revoke(&std::mem::take(&mut stored.enrolment.issued));
-            stored.enrolment.certificates_revoked = true;
+            // Of many clients only this one: the others' certificates are not in question.
+            stored.enrolment.certificates_revoked |= whole || !stored.enrolment.shared;
             plan.put(&key, &stored);
         }
         let uid = stored.uid.to_string();

@@ -148,6 +148,7 @@ fn enrolment() -> EnrolmentRecord {
             rotate_requested_at: Some(at(4)),
             certificates_expire_at: Some(at(5)),
             certificates_revoked: true,
+            shared_revoked_at: Some(at(12)),
             issued: issued(),
             last_joined_at: Some(at(6)),
             last_recovered_at: Some(at(7)),

@@ -197,7 +197,8 @@ async fn a_lock_on_any_client_of_many_stops_that_client_alone() {
             .iter_mut()
             .map(|machine| machine.join(&fixture).expect("joins").identity.id().to_owned())
             .collect();
-        lock(&fixture, json!({ "target": { "server_id": ids[locked] } })).await;
+        lock(&fixture, json!({ "target": { "server_id": ids[locked] }, "revoke": true })).await;
+        assert!(!fixture.enrolment("web").enrolment.certificates_revoked, "the others' are not in question");
         for (n, machine) in machines.iter_mut().enumerate() {
             let joined = machine.join(&fixture).map(|result| result.identity.id().to_owned());
             match n == locked {
