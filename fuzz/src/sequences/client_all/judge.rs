@@ -69,9 +69,13 @@ impl Machine {
     }
 }
 
-fn identity(state: &AgentState) -> Option<(&str, &[Vec<u8>], Option<&String>)> {
-    let identity = state.identity.as_ref()?;
-    Some((&identity.id, &identity.x509_chain, identity.ssh_certificate.as_ref()))
+/// The id and every certificate, or nothing.
+fn identity(state: &AgentState) -> Vec<&[u8]> {
+    let parts = state.identity.iter().flat_map(|identity| {
+        let texts = [Some(&identity.id), identity.ssh_certificate.as_ref()].into_iter().flatten();
+        texts.map(String::as_bytes).chain(identity.x509_chain.iter().map(Vec::as_slice))
+    });
+    parts.collect()
 }
 
 /// A write that ends no attempt changes nothing of what a result gives.

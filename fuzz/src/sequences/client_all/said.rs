@@ -98,8 +98,16 @@ pub(super) struct Said {
     ssh: Option<(usize, SshProfile, Option<PublicKey>)>,
     /// There are no certificates.
     stripped: bool,
-    /// Then the receipt: whose it is, of which result, for which cluster.
-    receipt: Option<(usize, Option<[u8; 32]>, Option<&'static str>)>,
+    /// Then there is this.
+    receipt: Option<Receipt>,
+}
+
+/// Whose it is; and of which result and for which cluster, if not for this one.
+#[derive(Clone, Copy, Default)]
+struct Receipt {
+    ca: usize,
+    digest: Option<[u8; 32]>,
+    cluster: Option<&'static str>,
 }
 
 impl Said {
@@ -113,7 +121,7 @@ impl Said {
             valid_at: result.server_time,
             ssh: Some((0, SshProfile::Host, None)),
             stripped: false,
-            receipt: Some((0, None, None)),
+            receipt: Some(Receipt::default()),
             result,
         }
     }
@@ -161,11 +169,12 @@ impl Said {
             }
             16 => {
                 self.stripped = true;
+                let right = Receipt::default();
                 self.receipt = match choices.below(8) {
                     0 => None,
-                    1 => Some((choices.below(3), None, None)),
-                    2 => Some((0, Some(other.map_or([0; 32], JoinResult::digest)), None)),
-                    3 => Some((0, None, Some(OTHER))),
+                    1 => Some(Receipt { ca: choices.below(3), ..right }),
+                    2 => Some(Receipt { digest: Some(other.map_or([0; 32], JoinResult::digest)), ..right }),
+                    3 => Some(Receipt { cluster: Some(OTHER), ..right }),
                     _ => self.receipt,
                 };
             }
@@ -191,7 +200,7 @@ impl Said {
 
     /// Makes the receipt.
     fn attest(&mut self) -> bool {
-        let Some((ca, digest, cluster)) = self.receipt else { return false };
+        let Some(Receipt { ca, digest, cluster }) = self.receipt else { return false };
         let cluster = cluster.unwrap_or(self.bundle.cluster);
         let digest = digest.unwrap_or_else(|| self.result.digest());
         let content = json!({"cluster": cluster, "digest": encode(digest)});
