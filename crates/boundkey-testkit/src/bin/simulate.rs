@@ -197,8 +197,8 @@ fn simulate(options: &Options) -> ExitCode {
         println!("{json}");
     } else {
         println!("{}", sum.table());
-        println!("{:<58} {:>14}", "honest machines that needed a human", 0);
-        println!("{:<58} {:>14}", "clones that stayed in", 0);
+        println!("{:<58} {:>14}", "honest machines that needed a human", sum.needed_a_human());
+        println!("{:<58} {:>14}", "clones that stayed in", sum.stayed_in());
         println!("{:<58} {:>14}", "joins a minute", format!("{rate:.0}"));
         println!("{:<58} {:>14}", "first seed", options.seed);
     }

@@ -19,10 +19,22 @@ pub struct Report {
     pub messages: u64,
     /// Faults and acts, by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Honest machines that got in at the end by themselves.
+    /// Honest machines that were looked at, at the end.
+    pub judged_machines: u64,
+    /// Those of them that got in by themselves.
     pub machines: u64,
-    /// Honest machines that had a declared need of an administrator, by cause.
+    /// Those of them that a declared cause had shut out.
+    pub shut_out: u64,
+    /// What shut them out, by cause; one machine may have met several.
     pub helped: BTreeMap<&'static str, u64>,
+    /// Copies and stolen secrets that were tried once more, at the end.
+    pub judged_copies: u64,
+    /// Those of them that were refused, at the latest when the owner had joined again.
+    pub copies_out: u64,
+    /// Those of them that hold a lineage which a thief registered, as he had stolen secret or key before its first use.
+    pub copies_first: u64,
+    /// Those of them whose token many share, where whoever has the key is a client.
+    pub copies_of_many: u64,
     /// Automatic locks.
     pub locks: u64,
     /// Copies whose use was detected.
@@ -52,7 +64,13 @@ impl Report {
         self.joins += other.joins;
         self.retries += other.retries;
         self.messages += other.messages;
+        self.judged_machines += other.judged_machines;
         self.machines += other.machines;
+        self.shut_out += other.shut_out;
+        self.judged_copies += other.judged_copies;
+        self.copies_out += other.copies_out;
+        self.copies_first += other.copies_first;
+        self.copies_of_many += other.copies_of_many;
         self.locks += other.locks;
         self.detections += other.detections;
         self.simulated += other.simulated;
@@ -88,11 +106,24 @@ impl Report {
         row("copies in use that were detected", self.detections.to_string());
         row("slowest detection (the owner's next join), virtual time", shown(self.slowest_detection));
         row("honest machines that were in at the end by themselves", self.machines.to_string());
-        row("honest machines that a declared cause shut out", self.helped.values().sum::<u64>().to_string());
+        row("honest machines that a declared cause shut out", self.shut_out.to_string());
         for (cause, count) in &self.helped {
             row(&format!("  {cause}"), count.to_string());
         }
+        row("copies that were out at the end", self.copies_out.to_string());
+        row("secrets and keys stolen before their first use", self.copies_first.to_string());
+        row("copies of a key that many share", self.copies_of_many.to_string());
         lines.join("\n")
+    }
+
+    /// Honest machines that were neither in by themselves nor shut out by a declared cause.
+    pub fn needed_a_human(&self) -> u64 {
+        self.judged_machines - self.machines - self.shut_out
+    }
+
+    /// Copies that were neither out, nor a thief's own lineage, nor of a token that many share.
+    pub fn stayed_in(&self) -> u64 {
+        self.judged_copies - self.copies_out - self.copies_first - self.copies_of_many
     }
 
     /// As JSON, for scripts.
@@ -109,7 +140,13 @@ impl Report {
             "detections": self.detections,
             "slowest_detection_seconds": self.slowest_detection / SECOND,
             "machines_in_by_themselves": self.machines,
+            "machines_shut_out": self.shut_out,
             "machines_shut_out_by_declared_causes": self.helped,
+            "machines_that_needed_a_human": self.needed_a_human(),
+            "copies_out": self.copies_out,
+            "copies_of_what_was_never_used": self.copies_first,
+            "copies_of_a_shared_key": self.copies_of_many,
+            "copies_that_stayed_in": self.stayed_in(),
         })
     }
 }

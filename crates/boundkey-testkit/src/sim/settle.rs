@@ -1,9 +1,10 @@
-//! The end of every world: faults off, messages drained; then every honest machine has to be in.
+//! The end of every world: faults off, messages drained; then every honest machine has to be in, and every copy out.
 
 use boundkey_token::RecoveryMode;
 
 use super::clock::{HOUR, MINUTE};
 use super::hub::ActorId;
+use super::judge::View;
 use super::network::Rates;
 use super::plan::Onboard;
 use super::world::World;
@@ -46,6 +47,11 @@ impl World {
                 self.settle_machine(actor);
             }
         }
+        for actor in 0..self.actors.len() {
+            if !self.actors[actor].honest && self.fault.is_none() {
+                self.settle_copy(actor);
+            }
+        }
         self.report.simulated = self.time();
         self.report.worlds = 1;
         let failures = self.hub.lock().store_failures;
@@ -57,6 +63,7 @@ impl World {
     fn settle_machine(&mut self, actor: ActorId) {
         let token = self.actors[actor].token;
         let mut helped = false;
+        self.report.judged_machines += 1;
         for _ in 0..REMEDIES {
             let refused = match self.joins_now(actor) {
                 Some(Ok(())) => {
@@ -64,7 +71,11 @@ impl World {
                     if !matches!(self.joins_now(actor), Some(Ok(()))) && self.fault.is_none() {
                         self.fail(format!("actor {actor} got in and could not renew at once"));
                     }
-                    self.report.machines += u64::from(!helped);
+                    if helped {
+                        self.report.shut_out += 1;
+                    } else {
+                        self.report.machines += 1;
+                    }
                     return;
                 }
                 Some(Err(code)) => code,
@@ -77,13 +88,14 @@ impl World {
                 None => {
                     let name = self.tokens[token].name.clone();
                     let taint = self.judge.taint(&name).clone();
-                    if !(taint.theft || taint.revert || taint.reset || taint.shared) {
+                    if !(taint.theft || taint.revert || taint.reset) {
                         self.fail(format!("actor {actor} needs a human: it is refused `{refused}`"));
                         return;
                     }
                     if self.tokens[token].onboard == Onboard::Static && taint.theft {
                         // Only while the mode was another one: the remedy is a new key for all of them.
                         *self.report.helped.entry("a shared key that a thief replaced").or_default() += 1;
+                        self.report.shut_out += 1;
                         return;
                     }
                     if self.tokens[token].onboard == Onboard::Static {
@@ -101,6 +113,47 @@ impl World {
             self.run_until(done);
         }
         self.fail(format!("actor {actor} is still out after {REMEDIES} remedies"));
+    }
+
+    /// Whoever holds a copy comes once more, now that the owner is in: he may be ahead of a restored store by so much that
+    /// nothing tells him from the owner. But then the owner's next join locks, and the copy is out all the same.
+    fn settle_copy(&mut self, thief: ActorId) {
+        let token = self.actors[thief].token;
+        self.report.judged_copies += 1;
+        let is_in = self.copy_joins(thief);
+        if self.fault.is_some() {
+            return;
+        }
+        let name = self.tokens[token].name.clone();
+        if self.judge.view(&name).is_some_and(View::is_one_of_many) {
+            // He has the key of a token that all may use who have it.
+            self.report.copies_of_many += 1;
+            return;
+        }
+        if is_in {
+            let owner =
+                (0..self.actors.len()).find(|a| self.actors[*a].honest && self.actors[*a].token == token);
+            let owner_is_in = matches!(owner.and_then(|owner| self.joins_now(owner)), Some(Ok(())));
+            if self.fault.is_none() && self.copy_joins(thief) {
+                if !owner_is_in && self.judge.is_registrant(thief) {
+                    self.report.copies_first += 1;
+                } else {
+                    let beside = if owner_is_in { "beside" } else { "in place of" };
+                    self.fail(format!("actor {thief} holds a copy and stays in {beside} the owner"));
+                }
+                return;
+            }
+        }
+        self.report.copies_out += u64::from(self.fault.is_none());
+    }
+
+    /// One try of a thief, who does not insist.
+    fn copy_joins(&mut self, thief: ActorId) -> bool {
+        self.process_dies(thief, 0);
+        self.ended.remove(&thief);
+        self.start_join(thief);
+        while !self.ended.contains_key(&thief) && self.fault.is_none() && self.one_event() {}
+        matches!(self.ended.remove(&thief), Some(Ok(())))
     }
 
     /// A join to its end; transient failures are tried again.

@@ -2,9 +2,11 @@
 
 use boundkey_keys::sha256;
 use boundkey_proto::{JoinAnswer, JoinKindName, JoinResult};
+use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
-use super::{Judge, Sent, Verdict};
+use super::view::target_of;
+use super::{Judge, Sent, Shown, Verdict};
 use crate::sim::report::Report;
 
 /// What a server came to with one message.
@@ -90,12 +92,12 @@ impl Judge {
         }
         let Some(view) = self.views.tokens.get(token) else { return Ok(()) };
         let enrolment = &view.enrolment;
-        let has_lock = self.views.locks_for(token, now).next().is_some();
         let presented = self.presented(&sent.disk).and_then(|label| self.joined.get(&label));
         // By the count of the state, where the store has forgotten recoveries.
         let used = presented.map_or(0, |joined| joined.recoveries).max(enrolment.recovery_count);
         let explained = match code {
-            "locked" => has_lock,
+            // Whether they were right was judged when they were committed.
+            "locked" | "shared_token" => true,
             "registration_expired" => view.registration_ended(now),
             "token_expired" => view.is_expired(now),
             "recovery_limit_reached" => used >= view.limit(),
@@ -111,14 +113,14 @@ impl Judge {
         let can = (began.bound && enrolment.is_bound()) || sent.with_secret || self.is_ahead(sent.from, view);
         let insider =
             began.insider && self.is_insider(sent.from) && steady && self.is_current_disk(sent) && can;
-        let one_of_many = view.is_one_of_many();
-        if insider && !explained && !one_of_many {
+        if insider && !explained {
             return Err(format!("actor {} holds the present state and is refused `{code}`", sent.from));
         }
         if !insider
             && self.is_clean(token)
             && steady
             && !explained
+            && !(code == "join_state_required" && self.is_newcomer(token, sent))
             && self.holders.get(sent.from).is_some_and(|h| h.honest)
             && self.is_current_disk(sent)
         {
@@ -133,14 +135,25 @@ impl Judge {
                 && joined.generation == enrolment.generation
                 && [sent.disk.bound, sent.disk.new].iter().flatten().any(|key| joined.keys.contains(key))
         });
-        let locked = matches!(code, "locked" | "clone_detected") || has_lock;
-        if recognised && enrolment.is_bound() && !insider && !locked && !explained && !one_of_many && steady {
+        let identities = self.identities(view, &sent.disk);
+        let locked =
+            code == "clone_detected" || self.views.locks_on(token, &identities, now).next().is_some();
+        let of_one = enrolment.is_bound() && !view.is_one_of_many();
+        if recognised && of_one && !insider && !locked && !explained && steady {
             return Err(format!(
                 "actor {} came with an outlived state and its key, was refused `{code}`, and nothing is locked",
                 sent.from
             ));
         }
         Ok(())
+    }
+
+    /// One of the several machines of a static key, which is to join for the first time, and comes while none but the one
+    /// that was adopted may.
+    fn is_newcomer(&self, token: &str, sent: &Sent) -> bool {
+        let machines = self.holders.iter().filter(|holder| holder.honest && holder.token == token);
+        let of_one = self.views.tokens.get(token).is_some_and(|view| view.mode() != RecoveryMode::Insecure);
+        of_one && sent.disk.state.is_none() && machines.count() > 1
     }
 
     /// The message says what its sender's disk still says.
@@ -153,8 +166,11 @@ impl Judge {
         if Some(result.attempt.0) != sent.disk.attempt {
             return Err("the answer is for another attempt".to_owned());
         }
-        let label = state_id(&result.join_state).ok_or("the join state is not of the form of one")?;
-        self.states.entry(sha256(&[result.join_state.as_bytes()])).or_insert(label);
+        let shown = shown(&result.join_state).ok_or("the join state is not of the form of one")?;
+        if shown.identity != target_of(&result.identity) {
+            return Err("the join state names another than the answer".to_owned());
+        }
+        self.states.entry(sha256(&[result.join_state.as_bytes()])).or_insert(shown);
         let Some(certificates) = &result.certificates else { return Ok(()) };
         let chain = certificates.chain_der().map_err(|e| e.to_string())?;
         let leaf = chain.first().map(Vec::as_slice).unwrap_or_default();
@@ -177,13 +193,15 @@ impl Judge {
     }
 }
 
-/// The `jti` of a join state.
-fn state_id(text: &str) -> Option<[u8; 16]> {
+/// What the text of a join state says of whose it is.
+fn shown(text: &str) -> Option<Shown> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let payload = engine.decode(text.split('.').nth(1)?).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    engine.decode(claims["jti"].as_str()?).ok()?.try_into().ok()
+    let label = engine.decode(claims["jti"].as_str()?).ok()?.try_into().ok()?;
+    let identity = target_of(&serde_json::from_value(claims["identity"].clone()).ok()?);
+    Some(Shown { label, identity, shared: claims["shared"].as_bool()? })
 }
 
 /// What is signed of a certificate, and its serial.

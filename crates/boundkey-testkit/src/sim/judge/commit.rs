@@ -2,29 +2,33 @@
 
 use boundkey_keys::Thumbprint;
 use boundkey_lifecycle::{Enrolment, LockInForce, LockOrigin};
-use boundkey_store::records::{EnrolmentRecord, EventRecord, LockIndex, Record, TokenRecord};
+use boundkey_store::records::{EnrolmentRecord, EventRecord, InstanceEntry, LockIndex, Record, TokenRecord};
 use boundkey_store::{Write, keys};
 use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
+use super::view::{Adopted, target_of};
 use super::{Joined, Judge, Label, Sent, Verdict, View};
+use crate::sim::hub::ActorId;
 use crate::sim::report::Report;
 
 /// What a batch writes, decoded.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     events: Vec<EventRecord>,
-    enrolments: Vec<(String, EnrolmentRecord)>,
-    tokens: Vec<(String, TokenRecord)>,
-    removed: Vec<String>,
+    pub(super) enrolments: Vec<(String, EnrolmentRecord)>,
+    /// The single clients of shared tokens.
+    instances: Vec<InstanceEntry>,
+    pub(super) tokens: Vec<(String, TokenRecord)>,
+    pub(super) removed: Vec<String>,
     /// Of tokens.
-    locks: Vec<(String, Option<LockIndex>)>,
+    pub(super) locks: Vec<(String, Option<LockIndex>)>,
     /// Of hosts, bots and instances, by target.
-    other_locks: Vec<(String, Option<LockIndex>)>,
+    pub(super) other_locks: Vec<(String, Option<LockIndex>)>,
 }
 
 impl Batch {
-    fn read(writes: &[Write]) -> Result<Self, String> {
+    pub(super) fn read(writes: &[Write]) -> Result<Self, String> {
         let mut batch = Self::default();
         let bad = |e: boundkey_store::records::RecordError| e.to_string();
         for write in writes {
@@ -48,11 +52,19 @@ impl Batch {
                 batch.events.push(EventRecord::decode(value).map_err(bad)?);
             } else if let Some(name) = key.strip_prefix(keys::ENROLMENT) {
                 batch.enrolments.push((name.to_owned(), EnrolmentRecord::decode(value).map_err(bad)?));
+            } else if key.starts_with("instance/") {
+                batch.instances.push(InstanceEntry::decode(value).map_err(bad)?);
             } else if let Some(name) = key.strip_prefix(keys::TOKEN) {
                 batch.tokens.push((name.to_owned(), TokenRecord::decode(value).map_err(bad)?));
             }
         }
         Ok(batch)
+    }
+
+    /// Whom an admission names, as in the key of the index of his locks.
+    fn given(&self) -> impl Iterator<Item = String> {
+        let of_lineage = self.enrolments.iter().filter_map(|(_, record)| record.enrolment.identity.as_ref());
+        of_lineage.chain(self.instances.iter().map(|entry| &entry.record.identity)).map(target_of)
     }
 }
 
@@ -98,7 +110,7 @@ impl Judge {
         let codes = vec![event.code.clone()];
         let before = self.views.tokens.get(&token).cloned().unwrap_or_default();
         if ADMISSIONS.contains(&event.code.as_str()) {
-            self.unlocked(&token, &before, &batch, now)?;
+            self.unlocked(&token, &before, sent, &batch, now)?;
             report.joins += 1;
             report.admitted(&event.code, &event.notes);
             match batch.enrolments.as_slice() {
@@ -117,20 +129,16 @@ impl Judge {
                     if before.mode() != RecoveryMode::Insecure || !before.enrolment.shared {
                         return Err(format!("{token}: one of many joined a token that is not shared"));
                     }
-                    if !before
-                        .enrolment
-                        .bound_public_key
-                        .as_ref()
-                        .is_some_and(|key| [sent.disk.bound, sent.disk.new].contains(&Some(key.thumbprint())))
-                    {
+                    if !before.is_key_of(&sent.disk) {
                         return Err(format!("{token}: somebody without the shared key joined"));
                     }
-                    self.taint(&token).shared |= !self.knows(sent.from, before.label().unwrap_or_default());
                 }
                 _ => return Err(format!("{token}: `{}` changes no enrolment, or several", event.code)),
             }
+            let attempt = sent.disk.attempt.unwrap_or_default();
+            self.named.entry(attempt).or_default().extend(batch.given());
         } else {
-            self.denied(&token, &before, sent, &batch, event, report)?;
+            self.denied(&token, &before, sent, &batch, event, now, report)?;
         }
         if let (Some(view), Some((_, index))) = (self.views.tokens.get_mut(&token), batch.locks.last()) {
             view.locks = index.clone().map(|index| index.locks).unwrap_or_default();
@@ -138,24 +146,24 @@ impl Judge {
         Ok(codes)
     }
 
-    /// Nobody is admitted past a lock; an automatic one may go with the admission.
-    fn unlocked(&self, token: &str, before: &View, batch: &Batch, now: OffsetDateTime) -> Verdict {
-        if before.is_one_of_many() {
-            // Whose lock on a host or instance it is, the identity in the record does not tell; one on the token is everybody's.
-            let in_force = |lock: &&LockInForce| lock.expires.is_none_or(|end| end > now);
-            let by_hand = before.locks.iter().filter(in_force).find(|lock| lock.origin == LockOrigin::ByHand);
-            return by_hand.map_or(Ok(()), |lock| Err(format!("{token}: admitted past lock {}", lock.id)));
-        }
-        let healed =
-            batch.events.iter().any(|e| e.notes.iter().any(|note| note.starts_with("rollback_healed")));
+    /// Nobody is admitted past a lock on whoever he is or was, on his bot or his token; an automatic one may go with the
+    /// admission.
+    fn unlocked(
+        &self,
+        token: &str,
+        before: &View,
+        sent: &Sent,
+        batch: &Batch,
+        now: OffsetDateTime,
+    ) -> Verdict {
+        let mut identities = self.identities(before, &sent.disk);
+        identities.extend(batch.given());
         let stays = |lock: &&LockInForce| {
             let left = batch.locks.iter().flat_map(|(_, index)| index).flat_map(|index| &index.locks);
             let written = batch.locks.iter().any(|(name, _)| name == token);
             lock.origin == LockOrigin::ByHand || !written || left.clone().any(|other| other.id == lock.id)
         };
-        match self.views.locks_on(token, now).find(stays) {
-            // The record's identity is one that a restore brought back: the state's is another.
-            Some(lock) if healed && !before.locks.iter().any(|own| own.id == lock.id) => Ok(()),
+        match self.views.locks_on(token, &identities, now).find(stays) {
             Some(lock) => Err(format!("{token}: admitted past lock {}", lock.id)),
             None => Ok(()),
         }
@@ -168,6 +176,7 @@ impl Judge {
         sent: &Sent,
         batch: &Batch,
         event: &EventRecord,
+        now: OffsetDateTime,
         report: &mut Report,
     ) -> Verdict {
         let locks = batch
@@ -178,7 +187,7 @@ impl Judge {
             if locks || !batch.enrolments.is_empty() {
                 return Err(format!("{token}: `{}` changed the lineage or locked it", event.code));
             }
-            return Ok(());
+            return self.rightly(token, before, sent, &event.code, now).map_err(|f| format!("{token}: {f}"));
         }
         if !locks {
             return Err(format!("{token}: a clone was detected and nothing locked"));
@@ -207,6 +216,9 @@ impl Judge {
         if self.knows(sent.from, label) || self.can_show(sent.from, &sent.disk, label) {
             return Err(format!("{token}: locked by a holder of the present state (actor {})", sent.from));
         }
+        if self.is_fellow(before, &sent.disk) {
+            return Err(format!("{token}: locked by a fellow client of shared times (actor {})", sent.from));
+        }
         if self.joined.get(&label).is_some_and(|joined| sent.step <= joined.first_step) {
             return Err(format!(
                 "{token}: locked by a message that was signed before the join that condemns it"
@@ -214,6 +226,29 @@ impl Judge {
         }
         self.detected(token, report);
         Ok(())
+    }
+
+    /// Refusals whose cause is in the records: as the commit found them.
+    fn rightly(&self, token: &str, before: &View, sent: &Sent, code: &str, now: OffsetDateTime) -> Verdict {
+        let from = sent.from;
+        match code {
+            "denied_locked" => {
+                let identities = self.identities(before, &sent.disk);
+                let own = self.views.locks_on(token, &identities, now).next();
+                own.map(|_| ()).ok_or(format!("actor {from} is refused for a lock that is not on him"))
+            }
+            // Until one was adopted: whoever has no state of shared times.
+            "denied_shared_token" if before.enrolment.shared => match self.shown(&sent.disk) {
+                Some(shown) if shown.shared && before.is_key_of(&sent.disk) => {
+                    Err(format!("actor {from} is one of many, none was adopted, and it is refused"))
+                }
+                _ => Ok(()),
+            },
+            "denied_shared_token" if !self.is_fellow(before, &sent.disk) => {
+                Err(format!("actor {from} is taken for a fellow client, and is none"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The promises about an admission that moves the lineage.
@@ -266,7 +301,16 @@ impl Judge {
             if !before.granted {
                 return Err("admitted by a grant that nobody opened, or that was used".to_owned());
             }
-        } else if !left_shared && before.mode() != RecoveryMode::Insecure {
+        } else if before.mode() == RecoveryMode::Insecure {
+            if !before.is_key_of(&case.sent.disk) && case.presented != before.label() {
+                return Err("somebody without the shared key joined".to_owned());
+            }
+        } else if left_shared {
+            let shown = self.shown(&case.sent.disk);
+            if !shown.is_some_and(|shown| shown.shared) && case.presented != before.label() {
+                return Err("adopted without a state of shared times".to_owned());
+            }
+        } else {
             let label = before.label().ok_or("admitted to a lineage without a first join")?;
             if !self.can_show(case.sent.from, &case.sent.disk, label) {
                 let honest = self.holders.get(case.sent.from).is_some_and(|holder| holder.honest);
@@ -327,6 +371,24 @@ impl Judge {
         let parent = if healed { case.presented } else { before.label() };
         let key = after.bound_public_key.as_ref().map(|key| key.thumbprint());
         let step = self.step;
+        let came_as = case.presented.and_then(|presented| self.joined.get(&presented));
+        let adopted = if case.noted("left_shared") {
+            let identity = self.shown(&case.sent.disk).map(|shown| shown.identity.clone());
+            let identity = identity.or(after.identity.as_ref().map(target_of)).unwrap_or_default();
+            Some(Adopted { identity, sequence: after.sequence })
+        } else if healed {
+            came_as.and_then(|joined| joined.adopted.clone())
+        } else {
+            before.adopted.clone()
+        };
+        let of_thief = match parent.and_then(|parent| self.joined.get(&parent)) {
+            Some(parent) if case.event.code != "registered" => parent.of_thief,
+            _ => self.holders.get(case.sent.from).is_some_and(|holder| !holder.honest),
+        };
+        self.remember_life(case);
+        if self.doubles(case, token) {
+            self.taint(token).doubled = true;
+        }
         let joined = self.joined.entry(label).or_insert_with(|| Joined {
             attempt,
             keys: Default::default(),
@@ -337,7 +399,10 @@ impl Judge {
             expires: None,
             recoveries: 0,
             first_step: step,
+            of_thief,
+            adopted: None,
         });
+        joined.adopted.clone_from(&adopted);
         joined.keys.extend(key);
         joined.expires = after.certificates_expire_at;
         joined.recoveries = after.recovery_count;
@@ -353,68 +418,42 @@ impl Judge {
             view.registered.insert(after.generation);
         }
         view.granted = false;
+        view.adopted = adopted;
         view.enrolment = after.clone();
         if case.noted("left_shared") || case.noted("entered_shared") {
             view.advanced.clear();
         }
     }
 
-    /// An administrator's commit. `reapplied`: the specs were what they are already.
-    pub(in crate::sim) fn admin_committed(&mut self, writes: &[Write], verb: &str) -> Verdict {
-        let batch = Batch::read(writes)?;
-        for (name, record) in batch.tokens {
-            let view = self.views.tokens.entry(name.clone()).or_default();
-            let changed = view.token.as_ref().is_some_and(|old| {
-                old.token.spec.bound_keypair.recovery.mode != record.token.spec.bound_keypair.recovery.mode
-            });
-            if changed {
-                view.advanced.clear();
-                let taint = self.taints.entry(name.clone()).or_default();
-                (taint.shared, taint.first_use) = (true, None);
-            }
-            view.uid = record.uid.0;
-            view.token = Some(record);
+    /// Does this one become the one client while another honest machine is it, here or in another history?
+    fn doubles(&self, case: &Case<'_>, token: &str) -> bool {
+        let others: Vec<_> = (0..self.holders.len())
+            .filter(|actor| *actor != case.sent.from)
+            .filter(|actor| self.holders[*actor].honest && self.holders[*actor].token == token)
+            .collect();
+        let was = |actor: &ActorId| {
+            let shown = self.shown(&self.holders[*actor].knows.disk).filter(|shown| !shown.shared);
+            let joined = shown.and_then(|shown| self.joined.get(&shown.label));
+            joined.is_some_and(|joined| {
+                joined.uid == case.before.uid
+                    && (joined.generation, joined.sequence) >= (case.after.generation, case.after.sequence)
+            })
+        };
+        match case.before.label() {
+            Some(label) if case.noted("by_grant") => !others.is_empty() && case.presented != Some(label),
+            _ => case.noted("left_shared") && others.iter().any(was),
         }
-        for (name, record) in batch.enrolments {
-            let view = self.views.tokens.entry(name.clone()).or_default();
-            if verb == "apply" && view.enrolment.is_bound() {
-                return Err(format!("{name}: applying a spec changed the enrolment of a bound token"));
-            }
-            if record.enrolment.sequence != view.enrolment.sequence && verb != "reset" {
-                return Err(format!("{name}: `{verb}` moved the lineage"));
-            }
-            match verb {
-                "resync" => {
-                    view.granted = record.enrolment.resync_until.is_some();
-                    view.advanced.clear();
-                }
-                "reset" => {
-                    view.granted = false;
-                    view.advanced.clear();
-                    view.dead.clear();
-                    // Until the administrator has read the answer.
-                    view.secret = None;
-                    let taint = self.taints.entry(name.clone()).or_default();
-                    (taint.reset, taint.first_use) = (true, None);
-                }
-                _ => {}
-            }
-            view.enrolment = record.enrolment;
+    }
+
+    /// A bot that recovers is a new instance, and still the same bot.
+    fn remember_life(&mut self, case: &Case<'_>) {
+        let Some(now) = case.after.identity.as_ref().map(target_of) else { return };
+        let was = match self.shown(&case.sent.disk) {
+            Some(shown) => Some(shown.identity.clone()),
+            None => case.before.enrolment.identity.as_ref().map(target_of),
+        };
+        if let Some(was) = was.filter(|was| *was != now && case.event.code == "recovered") {
+            self.earlier.insert(now, was);
         }
-        for (name, index) in batch.locks {
-            let view = self.views.tokens.entry(name).or_default();
-            view.locks = index.map(|index| index.locks).unwrap_or_default();
-        }
-        for (target, index) in batch.other_locks {
-            self.views.locks.insert(target, index.map(|index| index.locks).unwrap_or_default());
-        }
-        for name in batch.removed {
-            // Locks by hand outlive the token that they are on.
-            let locks = self.views.tokens.get(&name).map(|view| view.locks.clone()).unwrap_or_default();
-            self.views.tokens.insert(name.clone(), View { locks, ..View::default() });
-            let taint = self.taints.entry(name).or_default();
-            (taint.reset, taint.first_use) = (true, None);
-        }
-        Ok(())
     }
 }

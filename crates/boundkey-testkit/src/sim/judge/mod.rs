@@ -10,6 +10,7 @@
 //! After a restore the same holds for the position that came back; who is ahead of it, and was there by an undisturbed
 //! history, is an insider too.
 
+mod admin;
 mod answer;
 mod commit;
 mod view;
@@ -17,12 +18,14 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use boundkey_keys::Thumbprint;
+use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
 use super::clock::Micros;
 use super::hub::{ActorId, DiskView};
 use super::report::Report;
 pub(super) use answer::{Began, Outcome};
+use view::{Adopted, target_of};
 pub(super) use view::{View, Views};
 
 pub(super) type Attempt = [u8; 16];
@@ -62,6 +65,20 @@ struct Joined {
     expires: Option<OffsetDateTime>,
     recoveries: u32,
     first_step: u64,
+    /// Of a lineage that a thief registered.
+    of_thief: bool,
+    /// Who was adopted last, on the way to it.
+    adopted: Option<Adopted>,
+}
+
+/// A join state that was given out, as far as its text tells.
+#[derive(Debug, Clone)]
+struct Shown {
+    label: Label,
+    /// Whom it names, as in the key of the index of his locks.
+    identity: String,
+    /// One of many clients'.
+    shared: bool,
 }
 
 /// What was sent, and what its sender's disk said then.
@@ -83,8 +100,9 @@ pub(super) struct Taint {
     pub(super) revert: bool,
     /// Bound anew by the administrator.
     pub(super) reset: bool,
-    /// Several clients shared it.
-    pub(super) shared: bool,
+    /// Two machines that hold one static key were each the one client of its token: the second came by a resync grant, or
+    /// was adopted when a restored store had forgotten the first. Rule 6 takes the first for a clone.
+    pub(super) doubled: bool,
     /// When a copy was admitted that is in use since.
     first_use: Option<Micros>,
 }
@@ -94,7 +112,11 @@ pub(super) struct Judge {
     pub(super) views: Views,
     pub(super) taints: BTreeMap<String, Taint>,
     joined: HashMap<Label, Joined>,
-    states: HashMap<[u8; 32], Label>,
+    states: HashMap<[u8; 32], Shown>,
+    /// Whom each attempt's certificates named, so that he is known before he has a state.
+    named: HashMap<Attempt, BTreeSet<String>>,
+    /// The identities that one and the same bot had before: each of its recoveries makes it a new instance.
+    earlier: HashMap<String, String>,
     serials: HashMap<(&'static str, Vec<u8>), [u8; 32]>,
     pub(super) step: u64,
     pub(super) now: Micros,
@@ -110,6 +132,8 @@ impl Judge {
             taints: BTreeMap::new(),
             joined: HashMap::new(),
             states: HashMap::new(),
+            named: HashMap::new(),
+            earlier: HashMap::new(),
             serials: HashMap::new(),
             step: 0,
             now: 0,
@@ -140,7 +164,11 @@ impl Judge {
 
     /// Is this the state that the holder's disk holds now?
     pub(super) fn presented(&self, disk: &DiskView) -> Option<Label> {
-        self.states.get(&disk.state?).copied()
+        self.shown(disk).map(|shown| shown.label)
+    }
+
+    fn shown(&self, disk: &DiskView) -> Option<&Shown> {
+        self.states.get(&disk.state?)
     }
 
     /// Does this actor, with this disk, have that state, or the attempt and the key that get it by a retry?
@@ -175,10 +203,48 @@ impl Judge {
         let Some(view) = self.views.tokens.get(&holder.token) else { return false };
         let ahead = self.is_ahead(actor, view);
         match view.label() {
-            Some(_) if view.enrolment.shared => ahead || self.knows(actor, view.label().unwrap_or_default()),
+            // Whoever proves the key.
+            Some(_) if view.mode() == RecoveryMode::Insecure && view.is_key_of(&holder.knows.disk) => true,
             Some(label) => ahead || self.knows(actor, label),
             None => ahead || view.may_register(&holder.knows),
         }
+    }
+
+    /// A client of the time when the token was shared, and not the one that was adopted since, nor a copy of him.
+    fn is_fellow(&self, view: &View, disk: &DiskView) -> bool {
+        let Some(shown) = self.shown(disk) else {
+            // It registered in shared times, and its answer never came.
+            let made = disk.attempt.and_then(|attempt| self.named.get(&attempt));
+            let made = made.filter(|_| view.adopted.is_some());
+            return made.is_some_and(|made| !made.iter().any(|identity| self.is_own(view, identity)));
+        };
+        let Some(joined) = self.joined.get(&shown.label) else { return false };
+        let of_lineage = joined.uid == view.uid && joined.generation == view.enrolment.generation;
+        let before = |adopted: &Adopted| joined.sequence < adopted.sequence;
+        let of_that_time = shown.shared || view.adopted.as_ref().is_some_and(before);
+        of_lineage && of_that_time && !self.is_own(view, &shown.identity)
+    }
+
+    /// Is it one of the names that this lineage's one client has, or had?
+    fn is_own(&self, view: &View, identity: &str) -> bool {
+        let adopted = view.adopted.as_ref().map(|adopted| adopted.identity.clone());
+        let present = view.enrolment.identity.as_ref().map(target_of);
+        [adopted, present].into_iter().flatten().any(|name| {
+            let lives = std::iter::successors(Some(&name), |name| self.earlier.get(*name));
+            lives.take(self.earlier.len() + 1).any(|life| life == identity)
+        })
+    }
+
+    /// Whom a holder with this disk may be taken for: whom his state names, whom his attempt made, and, of a lineage of
+    /// one, whom the record names.
+    fn identities(&self, view: &View, disk: &DiskView) -> BTreeSet<String> {
+        let mut found: BTreeSet<String> =
+            disk.attempt.and_then(|attempt| self.named.get(&attempt)).cloned().unwrap_or_default();
+        found.extend(self.shown(disk).map(|shown| shown.identity.clone()));
+        if !view.is_one_of_many() {
+            found.extend(view.enrolment.identity.as_ref().map(target_of));
+        }
+        found
     }
 
     /// Holds a state that the store has forgotten, in one line with what it knows.
@@ -194,6 +260,12 @@ impl Judge {
         let forked = joined.generation == enrolment.generation
             && view.label().is_some_and(|stands| self.descends(label, stands, usize::MAX) == Some(false));
         ahead && !forked
+    }
+
+    /// Holds a lineage that a thief began, with a secret or key that he had stolen before its first use.
+    pub(super) fn is_registrant(&self, thief: ActorId) -> bool {
+        let presented = self.holders.get(thief).and_then(|holder| self.presented(&holder.knows.disk));
+        presented.and_then(|label| self.joined.get(&label)).is_some_and(|joined| joined.of_thief)
     }
 
     /// The recoveries that have to be granted so that this token's machine gets in, if that is what it lacks: counted from
@@ -220,7 +292,7 @@ impl Judge {
     fn is_clean(&self, token: &str) -> bool {
         self.taints
             .get(token)
-            .is_none_or(|taint| !taint.theft && !taint.revert && !taint.reset && !taint.shared)
+            .is_none_or(|taint| !taint.theft && !taint.revert && !taint.reset && !taint.doubled)
     }
 
     /// No thief and no administrator had a hand in this holder's lineage.

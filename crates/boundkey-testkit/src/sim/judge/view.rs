@@ -9,6 +9,7 @@ use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
 use super::{Attempt, Knowledge, Label};
+use crate::sim::hub::DiskView;
 
 /// What a history of the store has come to; copied with each backup.
 #[derive(Debug, Clone, Default)]
@@ -19,33 +20,49 @@ pub(in crate::sim) struct Views {
 }
 
 impl Views {
-    /// The locks on this token, on the host or instance that its record names, and on its bot.
-    pub(super) fn locks_on(&self, token: &str, now: OffsetDateTime) -> impl Iterator<Item = &LockInForce> {
+    /// The locks in force on this token, on its bot, and on these hosts or instances.
+    pub(super) fn locks_on<'a>(
+        &'a self,
+        token: &str,
+        identities: &'a BTreeSet<String>,
+        now: OffsetDateTime,
+    ) -> impl Iterator<Item = &'a LockInForce> {
         let view = self.tokens.get(token);
-        let identity = view.and_then(|view| view.enrolment.identity.as_ref()).map(target_of);
         let bot = view.and_then(View::bot).map(|bot| format!("bot/{bot}"));
-        let others = [identity, bot].into_iter().flatten().filter_map(|target| self.locks.get(&target));
+        let bot = bot.and_then(|bot| self.locks.get(&bot));
+        let others = identities.iter().filter_map(|target| self.locks.get(target)).chain(bot);
         let locks = view.into_iter().map(|view| &view.locks).chain(others).flatten();
         locks.filter(move |lock| lock.expires.is_none_or(|end| end > now))
     }
 
-    /// The same, and those that were set for its machine when it had another identity: it may still show that one, as
-    /// may each of many clients.
+    /// What an administrator finds who looks for the locks on this token, on its bot, and on whatever hosts or instances
+    /// its machines were.
     pub(in crate::sim) fn locks_for(
         &self,
         token: &str,
         now: OffsetDateTime,
     ) -> impl Iterator<Item = &LockInForce> {
         let set_for = format!("-{token}");
-        let earlier = self.locks.values().flatten().filter(move |lock| lock.id.ends_with(&set_for));
-        let earlier = earlier.filter(move |lock| lock.expires.is_none_or(|end| end > now));
-        self.locks_on(token, now).chain(earlier)
+        let view = self.tokens.get(token);
+        let bot = view.and_then(View::bot).and_then(|bot| self.locks.get(&format!("bot/{bot}")));
+        let locks = view.into_iter().map(|view| &view.locks).chain(bot).flatten();
+        let others = self.locks.values().flatten().filter(move |lock| lock.id.ends_with(&set_for));
+        locks.chain(others).filter(move |lock| lock.expires.is_none_or(|end| end > now))
     }
 }
 
 /// As in the key of the index of its locks.
 pub(super) fn target_of(identity: &Identity) -> String {
     format!("{}/{}", if identity.is_bot() { "instance" } else { "host" }, identity.id())
+}
+
+/// The client that a shared lineage was narrowed to.
+#[derive(Debug, Clone)]
+pub(super) struct Adopted {
+    /// As which client it came.
+    pub(super) identity: String,
+    /// Of the join that adopted it.
+    pub(super) sequence: u64,
 }
 
 /// One token.
@@ -65,6 +82,8 @@ pub(in crate::sim) struct View {
     pub(super) registered: BTreeSet<u32>,
     /// A resync grant that nobody used yet.
     pub(super) granted: bool,
+    /// Since the lineage was shared.
+    pub(super) adopted: Option<Adopted>,
 }
 
 impl View {
@@ -93,10 +112,15 @@ impl View {
         self.token.as_ref().and_then(|t| t.token.spec.bot_name.as_ref()).map(|name| name.as_str())
     }
 
-    /// Several clients share it, or did.
-    pub(super) fn is_one_of_many(&self) -> bool {
-        let e = &self.enrolment;
-        e.shared || self.mode() == RecoveryMode::Insecure || e.adoption.is_some()
+    /// Several clients share it, or it waits for the first of them to come back.
+    pub(in crate::sim) fn is_one_of_many(&self) -> bool {
+        self.enrolment.shared || self.mode() == RecoveryMode::Insecure
+    }
+
+    /// Does who has this disk prove the bound key?
+    pub(super) fn is_key_of(&self, disk: &DiskView) -> bool {
+        let bound = self.enrolment.bound_public_key.as_ref().map(|key| key.thumbprint());
+        bound.is_some() && [disk.bound, disk.new].contains(&bound)
     }
 
     /// Nobody registers by secret any more.
