@@ -6,8 +6,8 @@ use boundkey_lifecycle::*;
 use boundkey_token::RecoveryMode;
 
 use crate::client::{File, Message};
-use crate::log::{Against, Entry, Log};
-use crate::store::{LIFETIME, Setup, Store, instant, key};
+use crate::log::{Against, Entry, Held, Log};
+use crate::store::{Setup, Store, instant, key};
 
 /// A property that one verdict broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,7 @@ pub(crate) enum Broken {
     NoEvent,
     RecordDiffers,
     SecondNewKey,
+    SomebodyElse,
 }
 
 /// The number of a key that the message or its state names.
@@ -66,18 +67,6 @@ fn limit(setup: &Setup, store: &Store) -> u32 {
     setup.limit.max(store.enrolment.granted_limit)
 }
 
-/// Too late to renew what was issued at that instant?
-fn is_late(setup: &Setup, log: &Log, clock: u8) -> bool {
-    match log.last() {
-        Some(Entry::Join { at, .. }) => instant(clock) >= instant(at) + LIFETIME + setup.policy.host_grace,
-        _ => true,
-    }
-}
-
-fn was_shared(log: &Log) -> bool {
-    log.joins().iter().any(|e| matches!(e, Entry::Join { shared: true, .. }))
-}
-
 fn last_key(log: &Log) -> Option<u8> {
     match log.last() {
         Some(Entry::Join { key, .. }) => Some(key),
@@ -85,23 +74,87 @@ fn last_key(log: &Log) -> Option<u8> {
     }
 }
 
-/// Does this join use a recovery?
-pub(crate) fn counts(setup: &Setup, store: &Store, message: &Message, clock: u8, kind: JoinKind) -> bool {
+/// Of one of many, this join: there it is each client's own certificates that count.
+fn leaves_shared(store: &Store, message: &Message) -> bool {
+    let shared_state = || message.held.as_ref().is_some_and(|held| held.log.is_shared());
+    let is_current = place(store, message) == Some(Against::Same);
+    store.mode != RecoveryMode::Insecure
+        && (base(store, message).is_shared() || (is_current && shared_state()))
+}
+
+/// Rule 5: the owner who is not where the lineage stands, or comes too late.
+fn by_grant(setup: &Setup, store: &Store, message: &Message, clock: u8) -> bool {
     let place = place(store, message);
-    if base(store, message).last().is_none() {
-        return true;
-    }
-    if store.mode == RecoveryMode::Insecure {
+    let owner =
+        last_key(&store.log).is_some_and(|bound| message.proves(bound) || place == Some(Against::Same));
+    if store.mode == RecoveryMode::Insecure || !owner || is_ahead(place) || !grant_open(store, clock) {
         return false;
     }
-    if was_shared(&store.log) {
-        return kind == JoinKind::Recover;
+    match place {
+        Some(Against::Same) => {
+            let late = store.revoked || store.papers.too_late(setup, &store.log, clock);
+            late && !store.log.is_shared()
+        }
+        _ => is_live(store, message),
     }
-    match &message.held {
-        Some(held) if is_ahead(place) => is_late(setup, &held.log, clock),
-        _ if place == Some(Against::Same) => store.revoked || is_late(setup, &store.log, clock),
-        _ => false,
+}
+
+/// Which client this is: the attempt by which it came first.
+pub(crate) fn life(setup: &Setup, store: &Store, message: &Message, kind: JoinKind) -> u8 {
+    let place = place(store, message);
+    let held = message.held.as_ref().filter(|_| !matches!(place, None | Some(Against::BeforeReset)));
+    let one_of_many = store.mode == RecoveryMode::Insecure || store.log.is_shared();
+    let renewed = setup.is_bot() && kind == JoinKind::Recover && store.mode != RecoveryMode::Insecure;
+    let known = match store.log.last() {
+        _ if is_ahead(place) => held.map(|held| held.life),
+        Some(_) if one_of_many => held.map(|held| held.life),
+        Some(Entry::Join { life, .. }) => Some(life),
+        _ => None,
+    };
+    known.filter(|_| !renewed).unwrap_or(message.attempt)
+}
+
+/// Of an answer that is given again: whose it is, and when it was made.
+pub(crate) fn given(store: &Store, message: &Message, clock: u8) -> (u8, u8) {
+    match store.log.last() {
+        Some(Entry::Join { attempt, life, at, .. }) if attempt == message.attempt => (life, at),
+        _ => {
+            again_of_many(store, message.attempt, message.held.as_deref()).unwrap_or((message.attempt, clock))
+        }
     }
+}
+
+/// The client, and the instant of its last join, that made this attempt.
+fn again_of_many(store: &Store, attempt: u8, held: Option<&Held>) -> Option<(u8, u8)> {
+    let life = held.map_or(attempt, |held| held.life);
+    let client = store.papers.client(life)?;
+    (store.log.is_shared() && client.attempt == attempt).then_some((life, client.at))
+}
+
+/// What one of many got at this instant was revoked, by the clock: what it got since is good.
+fn revoked_since(store: &Store, at: Option<u8>) -> bool {
+    let before = |by: u8| at.is_none_or(|at| instant(at) <= instant(by));
+    store.revoked && store.many_revoked.is_none_or(before)
+}
+
+/// Does this join use a recovery?
+pub(crate) fn counts(setup: &Setup, store: &Store, message: &Message, clock: u8) -> bool {
+    let place = place(store, message);
+    let base = base(store, message);
+    if base.last().is_none() {
+        return true;
+    }
+    if store.mode == RecoveryMode::Insecure || by_grant(setup, store, message, clock) {
+        return false;
+    }
+    if leaves_shared(store, message) {
+        let held = message.held.as_ref().filter(|held| message.proves(held.key));
+        let life = held.map_or(message.attempt, |held| held.life);
+        let at = held.map(|held| held.at);
+        let revoked = !is_ahead(place) && revoked_since(store, at);
+        return store.papers.too_late_for(setup, life, at, revoked, clock);
+    }
+    (store.revoked && !is_ahead(place)) || store.papers.too_late(setup, &base, clock)
 }
 
 /// Judges one verdict.
@@ -116,10 +169,14 @@ pub(crate) fn verdict(
         Verdict::Admit(a) => admission(setup, store, message, clock, a),
         Verdict::Retry(_) => {
             let earned = match store.log.last() {
-                Some(Entry::Join { attempt, key, .. }) => attempt == message.attempt && message.proves(key),
+                Some(Entry::Join { attempt, key, .. }) => {
+                    let held = message.held.as_deref();
+                    let of_many = || again_of_many(store, message.attempt, held).is_some();
+                    message.proves(key) && (attempt == message.attempt || of_many())
+                }
                 _ => false,
             };
-            (!earned && !store.enrolment.shared).then_some(Broken::RetryUnearned)
+            (!earned).then_some(Broken::RetryUnearned)
         }
         Verdict::Deny(d) => denial(store, message, d),
         Verdict::RotationRequired(_) | Verdict::Confirm(_) => None,
@@ -157,7 +214,7 @@ fn admission(
         return Some(Broken::RotatedAwayKey);
     }
     let left_shared = store.enrolment.shared && is_live(store, message);
-    let by_grant = !known && grant_open(store, clock) && is_live(store, message);
+    let by_grant = by_grant(setup, store, message, clock);
     if !(known || insecure || left_shared || by_grant) {
         return Some(Broken::AdmittedFromElsewhere);
     }
@@ -168,12 +225,11 @@ fn admission(
     if advances && base.joins().iter().any(again) {
         return Some(Broken::AttemptTwice);
     }
-    let counted = counts(setup, store, message, clock, admission.kind);
+    let counted = counts(setup, store, message, clock);
     if store.mode == RecoveryMode::Standard && counted && base.counted() >= limit(setup, store) {
         return Some(Broken::OverTheLimit);
     }
-    let numbered = known && !insecure && !was_shared(&base);
-    if numbered && counted != (admission.kind == JoinKind::Recover) {
+    if !insecure && !by_grant && counted != (admission.kind == JoinKind::Recover) {
         return Some(Broken::WrongKind);
     }
     let event = match admission.kind {
@@ -194,10 +250,10 @@ fn denial(store: &Store, message: &Message, denial: &Denial) -> Option<Broken> {
         return Some(Broken::LockNotLive);
     }
     let cause = match (place(store, message), &message.held) {
-        (Some(Against::Behind | Against::Forked), _) => true,
-        (_, None) => registered_by(&store.log, message.attempt),
+        (Some(Against::Behind | Against::Forked), Some(held)) => !is_fellow(&store.log, held),
+        (_, None) => registered_by(&store.log, message.attempt) && store.log.adoption().is_none(),
         _ => false,
-    };
+    } && !store.log.is_shared();
     if !cause {
         return Some(Broken::LockWithoutCause);
     }
@@ -212,7 +268,8 @@ fn registered_by(log: &Log, by: u8) -> bool {
 pub(crate) fn record(store: &Store) -> Option<Broken> {
     let (e, log) = (&store.enrolment, &store.log);
     let agrees = e.sequence == log.joins().len() as u64
-        && e.generation as usize == log.resets()
+        && e.generation == log.generation()
+        && e.shared == log.is_shared()
         && e.recovery_count == log.counted()
         && e.bound_public_key.as_ref() == last_key(log).map(key)
         && e.secret.used != log.joins().is_empty();
@@ -248,16 +305,22 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
         }
     }
     let insecure = store.mode == RecoveryMode::Insecure;
-    let is_late_now = |log: &Log, revoked: bool| {
+    let unless_late = |log: &Log, late: bool| {
         let none_left = store.mode == RecoveryMode::Standard && log.counted() >= limit(setup, store);
-        if none_left && (revoked || is_late(setup, log, clock)) {
-            Expected::Denied(Code::RecoveryLimitReached)
-        } else {
-            Expected::In
-        }
+        if none_left && late { Expected::Denied(Code::RecoveryLimitReached) } else { Expected::In }
     };
-    if file.held.is_some() && matches!(stands, Against::Ahead | Against::AfterReset) {
-        return if was_shared(mine) { Expected::Anything } else { is_late_now(mine, false) };
+    // The one who stays of many: by what that client got.
+    let adopted = |log: &Log, life: u8, at: u8, known: bool| {
+        let revoked = known && revoked_since(store, Some(at));
+        unless_late(log, store.papers.too_late_for(setup, life, Some(at), revoked, clock))
+    };
+    if let Some(held) = file.held.as_ref().filter(|_| matches!(stands, Against::Ahead | Against::AfterReset))
+    {
+        return match mine.is_shared() {
+            _ if insecure => Expected::In,
+            true => adopted(mine, held.life, held.at, false),
+            false => unless_late(mine, store.papers.too_late(setup, mine, clock)),
+        };
     }
     let Some(bound) = last_key(&store.log) else {
         let initial = setup.initial_key.filter(|_| store.log.resets() == 0);
@@ -279,29 +342,64 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
         let known = file.held.is_some() && stands == Against::Same;
         return if known || holds(bound) { Expected::In } else { Expected::Anything };
     }
-    if store.enrolment.shared || was_shared(&store.log) || was_shared(mine) {
-        return Expected::Anything;
-    }
-    if stands == Against::Same {
-        return is_late_now(&store.log, store.revoked);
+    let granted = grant_open(store, clock);
+    let stays = || {
+        let late = store.revoked || store.papers.too_late(setup, &store.log, clock);
+        unless_late(&store.log, late && !granted)
+    };
+    if let Some(held) = file.held.as_ref().filter(|_| stands == Against::Same) {
+        return match store.log.is_shared() || mine.is_shared() {
+            true => adopted(&store.log, held.life, held.at, true),
+            false => stays(),
+        };
     }
     // The answer to what was admitted last is given again, and a new attempt goes on from there.
-    let again = file.pending.is_some_and(
-        |pending| matches!(store.log.last(), Some(Entry::Join { attempt, .. }) if attempt == pending.attempt),
-    );
-    if again && holds(bound) {
-        return is_late_now(&store.log, store.revoked);
+    let again = |attempt: u8| match store.log.last() {
+        Some(Entry::Join { attempt: last, life, at, .. }) if last == attempt => Some((life, at)),
+        _ => again_of_many(store, attempt, file.held.as_deref()),
+    };
+    if let Some((life, at)) = file.pending.and_then(|p| again(p.attempt)).filter(|_| holds(bound)) {
+        return match store.log.is_shared() {
+            true => adopted(&store.log, life, at, true),
+            false => stays(),
+        };
     }
-    if grant_open(store, clock) && holds(bound) {
+    if granted && holds(bound) {
         return Expected::In;
     }
-    match stands {
-        Against::BeforeReset => Expected::Out,
-        _ if file.held.is_some() => Expected::Denied(Code::CloneDetected),
-        _ if file.pending.is_some_and(|p| registered_by(&store.log, p.attempt)) => {
-            Expected::Denied(Code::CloneDetected)
-        }
+    let registered = file.pending.is_some_and(|p| registered_by(&store.log, p.attempt));
+    match &file.held {
+        _ if stands == Against::BeforeReset => Expected::Out,
+        Some(held) if store.log.is_shared() => match mine.is_shared() && holds(bound) {
+            true => adopted(&store.log, held.life, held.at, true),
+            false => Expected::Denied(Code::SharedToken),
+        },
+        Some(held) if is_fellow(&store.log, held) => Expected::Denied(Code::SharedToken),
+        Some(_) => Expected::Denied(Code::CloneDetected),
+        None if registered && store.log.is_shared() => Expected::Out,
+        None if registered && store.log.adoption().is_some() => Expected::Denied(Code::SharedToken),
+        None if registered => Expected::Denied(Code::CloneDetected),
         // Stolen before its first use.
-        _ => Expected::Out,
+        None => Expected::Out,
     }
+}
+
+/// Of two honest machines with one key: nothing tells this one from a clone. Either the token was never a shared one and
+/// is another's, or after a restore each of the two is the one client in a history of its own.
+pub(crate) fn is_alone_elsewhere(store: &Store, file: &File) -> bool {
+    let Some(Entry::Join { attempt, life, .. }) = store.log.last() else { return false };
+    let held = file.held.as_deref();
+    let is_own =
+        held.is_some_and(|held| held.life == life) || file.pending.is_some_and(|p| p.attempt == attempt);
+    let elsewhere = |held: &Held| held.log.against(&store.log) == Against::Forked && !held.log.is_shared();
+    held.is_some_and(elsewhere) || (!store.log.ever_shared() && !is_own)
+}
+
+/// A client of shared times that is not the one who stayed.
+fn is_fellow(log: &Log, held: &Held) -> bool {
+    let Some(Entry::Join { life, .. }) = log.last() else { return false };
+    let adoption = log.adoption();
+    let of_that_time =
+        held.log.is_shared() || adoption.is_some_and(|(place, _)| held.log.joins().len() <= place);
+    of_that_time && held.life != life && adoption.is_none_or(|(_, adopted)| held.life != adopted)
 }

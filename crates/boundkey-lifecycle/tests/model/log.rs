@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use boundkey_lifecycle::StateClaims;
 
+use crate::store::instant;
+
 /// One event of a lineage's history, as the judge saw it happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Entry {
@@ -24,9 +26,11 @@ pub(crate) enum Entry {
         epoch: u8,
         /// It was admitted in `insecure`.
         shared: bool,
+        /// Which client it was: the attempt by which that one had come first.
+        life: u8,
     },
-    /// The administrator's `reset`.
-    Reset,
+    /// The administrator's `reset`, at this instant.
+    Reset { at: u8 },
 }
 
 impl Entry {
@@ -34,7 +38,7 @@ impl Entry {
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Join { attempt: a, .. }, Self::Join { attempt: b, .. }) => a == b,
-            (Self::Reset, Self::Reset) => true,
+            (Self::Reset { .. }, Self::Reset { .. }) => true,
             _ => false,
         }
     }
@@ -67,13 +71,41 @@ impl Log {
     }
 
     pub(crate) fn resets(&self) -> usize {
-        self.0.iter().filter(|e| **e == Entry::Reset).count()
+        self.0.iter().filter(|e| matches!(e, Entry::Reset { .. })).count()
+    }
+
+    /// Its resets, each later than those before it, and than those of another history that came before it by the clock.
+    pub(crate) fn generation(&self) -> u32 {
+        let resets = self.0.iter().filter_map(|e| match e {
+            Entry::Reset { at } => Some(u32::try_from(instant(*at).unix_timestamp()).unwrap()),
+            Entry::Join { .. } => None,
+        });
+        resets.fold(0, |before, at| at.max(before + 1))
     }
 
     /// The joins since the last reset.
     pub(crate) fn joins(&self) -> &[Entry] {
-        let start = self.0.iter().rposition(|e| *e == Entry::Reset).map_or(0, |at| at + 1);
+        let start = self.0.iter().rposition(|e| matches!(e, Entry::Reset { .. })).map_or(0, |at| at + 1);
         &self.0[start..]
+    }
+
+    /// The last join was one of many.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.last(), Some(Entry::Join { shared: true, .. }))
+    }
+
+    pub(crate) fn ever_shared(&self) -> bool {
+        self.joins().iter().any(|e| matches!(e, Entry::Join { shared: true, .. }))
+    }
+
+    /// The join by which the lineage became one client's again: its place, and who that is.
+    pub(crate) fn adoption(&self) -> Option<(usize, u8)> {
+        let is_shared = |e: &Entry| matches!(e, Entry::Join { shared: true, .. });
+        let pairs = self.joins().windows(2).enumerate().rev();
+        pairs.map(|(n, pair)| (n + 1, pair)).find_map(|(n, pair)| match pair[1] {
+            Entry::Join { shared: false, life, .. } if is_shared(&pair[0]) => Some((n, life)),
+            _ => None,
+        })
     }
 
     pub(crate) fn last(&self) -> Option<Entry> {
@@ -91,15 +123,15 @@ impl Log {
             .0
             .iter()
             .map(|e| match e {
-                Entry::Join { attempt, .. } => Some(*attempt),
-                Entry::Reset => None,
+                Entry::Join { attempt, .. } => (true, *attempt),
+                Entry::Reset { at } => (false, *at),
             })
             .collect();
         mark(&events)
     }
 
     pub(crate) fn against(&self, other: &Self) -> Against {
-        match self.resets().cmp(&other.resets()) {
+        match self.generation().cmp(&other.generation()) {
             std::cmp::Ordering::Less => return Against::BeforeReset,
             std::cmp::Ordering::Greater => return Against::AfterReset,
             std::cmp::Ordering::Equal => {}
@@ -123,6 +155,10 @@ pub(crate) struct Held {
     pub(crate) log: Log,
     /// The bound key that it names.
     pub(crate) key: u8,
+    /// Whose it is: the attempt by which that client came first.
+    pub(crate) life: u8,
+    /// The instant of its join.
+    pub(crate) at: u8,
 }
 
 /// A shared value that hashes and compares by the fingerprint of all that it says.

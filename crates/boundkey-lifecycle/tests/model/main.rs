@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `log` | what the judge knows: the joins that really happened, in order |
+//! | `papers` | what he knows of certificates: when they were issued, and which nobody revoked |
 //! | `store` | the server: one token, its records, what `decide()` says committed |
 //! | `client` | the holder of a file, honest or not |
 //! | `judge` | what must hold, told from the logs alone; shares no code with `decide()` |
@@ -19,6 +20,7 @@
 mod client;
 mod judge;
 mod log;
+mod papers;
 mod sanity;
 mod scenario;
 mod scenarios;

@@ -1,6 +1,7 @@
 //! With a rule taken away the model finds it out: so it looks where the rules matter.
 
 use boundkey_lifecycle::*;
+use boundkey_token::RecoveryMode;
 
 use crate::log::Log;
 use crate::scenario::{Budget, Scenario};
@@ -20,6 +21,10 @@ pub(crate) enum Sabotage {
     RandomStateIds,
     /// An automatic lock counts as one by hand.
     NothingSupersedes,
+    /// Rule 7 asks the last join alone.
+    OnlyTheLastCertificates,
+    /// Nobody knows who was adopted.
+    NoAdoption,
 }
 
 impl Sabotage {
@@ -40,6 +45,8 @@ impl Sabotage {
             }
             Self::NoRegistrationAttempt => enrolment.registration_attempt = None,
             Self::RandomStateIds => {}
+            Self::OnlyTheLastCertificates => enrolment.issued.clear(),
+            Self::NoAdoption => enrolment.adoption = None,
             Self::NothingSupersedes => locks.iter_mut().for_each(|lock| lock.origin = LockOrigin::ByHand),
         }
     }
@@ -103,4 +110,23 @@ fn without_superseding_a_lifted_lock_comes_back_with_a_backup() {
     let budget =
         Budget { attempts: [3, 0, 1], steals: 1, backups: 1, restores: 1, resyncs: 1, ..Budget::default() };
     finds_out(Sabotage::NothingSupersedes, HISTORIES, Scenario { is_orderly: true, ..world(budget) });
+}
+
+#[test]
+fn without_earlier_certificates_a_clock_that_was_behind_costs_a_recovery() {
+    let budget = Budget { attempts: [3, 0, 0], clocks: 3, ..Budget::default() };
+    let scenario = Scenario { is_orderly: true, limit: 1, ..world(budget) };
+    finds_out(Sabotage::OnlyTheLastCertificates, HISTORIES, scenario);
+}
+
+#[test]
+fn without_adoptions_a_fellow_client_locks_the_one_that_stayed() {
+    let budget = Budget { attempts: [1, 2, 0], modes: 1, ..Budget::default() };
+    let modes = &[RecoveryMode::Standard];
+    let scenario = Scenario { mode: RecoveryMode::Insecure, clients: 2, modes, ..world(budget) };
+    finds_out(
+        Sabotage::NoAdoption,
+        HISTORIES,
+        Scenario { initial_key: Some(0), is_static: true, ..scenario },
+    );
 }

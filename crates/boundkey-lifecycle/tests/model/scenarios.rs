@@ -122,6 +122,63 @@ fn insecure_and_back() {
     .check();
 }
 
+/// Two clients of one static key, whose mode changes; whatever else may happen.
+fn of_two(name: &'static str, budget: Budget) -> Scenario {
+    let scenario = Scenario::new(name, Budget { modes: 2, ..budget });
+    let modes = &[Standard, Insecure];
+    Scenario {
+        mode: Insecure,
+        clients: 2,
+        initial_key: Some(0),
+        is_static: true,
+        restores_take_long: true,
+        modes,
+        ..scenario
+    }
+}
+
+/// In order, and once: docs/model.md, "What was seen", says what a second restore or a lost answer leads to.
+#[test]
+fn two_clients_and_a_restore() {
+    let budget = Budget { attempts: [4, 4, 0], backups: 1, restores: 1, ..Budget::default() };
+    Scenario { is_orderly: true, ..of_two("two_clients_and_a_restore", budget) }.check();
+}
+
+#[test]
+fn two_clients_and_a_thief() {
+    let budget = Budget { attempts: [3, 3, 2], steals: 2, ..Budget::default() };
+    of_two("two_clients_and_a_thief", budget).check();
+}
+
+#[test]
+fn two_clients_a_thief_and_a_restore() {
+    let budget = Budget { attempts: [3, 3, 2], steals: 2, backups: 1, restores: 1, ..Budget::default() };
+    Scenario { is_orderly: true, ..of_two("two_clients_a_thief_and_a_restore", budget) }.check();
+}
+
+#[test]
+fn two_clients_and_clock_steps() {
+    let budget = Budget { attempts: [4, 3, 0], clocks: 3, revokes: 1, ..Budget::default() };
+    Scenario { limit: 2, ..of_two("two_clients_and_clock_steps", budget) }.check();
+}
+
+#[test]
+fn clock_steps_through_insecure() {
+    let budget = Budget { modes: 2, clocks: 3, ..honest(5) };
+    Scenario {
+        limit: 1,
+        modes: &[Insecure, Standard],
+        ..Scenario::new("clock_steps_through_insecure", budget)
+    }
+    .check();
+}
+
+#[test]
+fn clock_steps_and_restores() {
+    let budget = Budget { clocks: 3, backups: 1, restores: 2, revokes: 1, ..honest(6) };
+    Scenario { limit: 1, ..Scenario::new("clock_steps_and_restores", budget) }.check();
+}
+
 #[test]
 fn a_machine_alone_through_insecure() {
     let budget = Budget { modes: 3, rotates: 1, own_rotations: 1, backups: 1, restores: 2, ..honest(5) };

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use crate::client::{Hint, Message};
 use crate::judge::{self, Broken};
 use crate::log::{Entry, Held, Log, Print};
+use crate::papers::{Issue, Papers};
 use crate::sanity::Sabotage;
 
 const UID: Uid = Uid([7; 16]);
@@ -108,6 +109,10 @@ impl Setup {
         }
     }
 
+    pub(crate) fn is_bot(&self) -> bool {
+        self.bot.is_some()
+    }
+
     fn fresh(&self, generation: u32, n: u8) -> Identity {
         let id = format!("id-{generation}-{n}");
         if self.bot.is_some() { Identity::BotInstance(id) } else { Identity::Host(id) }
@@ -127,8 +132,12 @@ pub(crate) struct Store {
     pub(crate) secret: u8,
     /// The joins that really happened in the history of this store.
     pub(crate) log: Log,
+    /// What was issued and not revoked.
+    pub(crate) papers: Papers,
     /// An administrator revoked what the last join issued.
     pub(crate) revoked: bool,
+    /// Those of many clients: when, by the server's clock.
+    pub(crate) many_revoked: Option<u8>,
     /// How often an administrator opened a new way in.
     pub(crate) epoch: u8,
 }
@@ -154,6 +163,15 @@ pub(crate) struct Handled {
     pub(crate) broken: Option<Broken>,
 }
 
+/// How long the record of one of many clients is kept after its certificates.
+pub(crate) const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// As many as matter: certificates that end together are one.
+fn bounded(issued: &mut Vec<IssuedCertificate>) {
+    issued.sort_by_key(|certificate| certificate.expires_at);
+    issued.dedup();
+}
+
 const AUTO_LOCK: &str = "auto-token";
 
 impl Store {
@@ -172,7 +190,9 @@ impl Store {
             hand_lock: false,
             secret: 200,
             log: Log::default(),
+            papers: Papers::default(),
             revoked: false,
+            many_revoked: None,
             epoch: 0,
         }
     }
@@ -240,8 +260,11 @@ impl Store {
         let unchanged = |answer| Handled { store: store.clone(), answer, broken };
         match verdict {
             Verdict::Admit(admission) => {
+                let says = admission.identity.id().to_owned();
                 let (next, held) = store.admit(setup, message, clock, *admission);
-                let broken = broken.or_else(|| judge::record(&next));
+                let broken = broken.or_else(|| judge::record(&next)).or_else(|| {
+                    (!says.ends_with(&format!("-{}", held.life))).then_some(Broken::SomebodyElse)
+                });
                 Handled {
                     store: Print::new(next),
                     answer: Answer::Result { held: Print::new(held), again: false },
@@ -251,7 +274,8 @@ impl Store {
             Verdict::Retry(retry) => {
                 let key = judge::number(message, &retry.bound_key);
                 let log = store.log.clone();
-                let held = Print::new(Held { claims: retry.claims, log, key });
+                let (life, at) = judge::given(store, message, clock);
+                let held = Print::new(Held { claims: retry.claims, log, key, life, at });
                 unchanged(Answer::Result { held, again: true })
             }
             Verdict::RotationRequired(_) => unchanged(Answer::Rotate),
@@ -275,11 +299,27 @@ impl Store {
         }
     }
 
-    fn admit(&self, setup: &Setup, message: &Message, clock: u8, admission: Admission) -> (Self, Held) {
+    fn admit(&self, setup: &Setup, message: &Message, clock: u8, mut admission: Admission) -> (Self, Held) {
         let mut next = self.clone();
         let key = judge::number(message, &admission.bound_key);
+        let life = judge::life(setup, self, message, admission.kind);
+        let advances = matches!(admission.write, Write::Enrolment(_));
+        next.papers.issue(&Issue {
+            attempt: message.attempt,
+            life,
+            at: clock,
+            advances,
+            recovers: admission.kind == JoinKind::Recover && self.mode != RecoveryMode::Insecure,
+            adopts: judge::base(self, message).is_shared() && self.mode != RecoveryMode::Insecure,
+        });
+        admission.record_issued([IssuedCertificate {
+            ca: CaKind::Host,
+            serial: String::new(),
+            expires_at: admission.certificates_expire_at,
+        }]);
         match admission.write {
             Write::Enrolment(mut enrolment) => {
+                bounded(&mut enrolment.issued);
                 if let Some(sabotage) = setup.sabotage {
                     sabotage.after(&mut enrolment, &self.log);
                 }
@@ -288,14 +328,17 @@ impl Store {
                 next.log = base.with(Entry::Join {
                     attempt: message.attempt,
                     key,
-                    counted: judge::counts(setup, self, message, clock, admission.kind),
+                    counted: judge::counts(setup, self, message, clock),
                     at: clock,
                     epoch: self.epoch,
                     shared: self.mode == RecoveryMode::Insecure,
+                    life,
                 });
                 next.revoked = false;
+                next.many_revoked = None;
             }
-            Write::Instance(record) => {
+            Write::Instance(mut record) => {
+                bounded(&mut record.issued);
                 next.instances.insert(record.identity.id().to_owned(), record);
             }
         }
@@ -310,7 +353,20 @@ impl Store {
         if setup.sabotage.is_some() {
             claims = next.enrolment.claims(UID).filter(|_| !next.enrolment.shared).unwrap_or(claims);
         }
-        (next.clone(), Held { claims, log: next.log, key })
+        let log = next.log.clone();
+        (next, Held { claims, log, key, life, at: clock })
+    }
+
+    /// Of clients whose certificates ended long ago there is no record any more, whatever the clock says later.
+    pub(crate) fn swept(store: &Print<Self>, clock: u8) -> Print<Self> {
+        let is_kept = |record: &InstanceRecord| instant(clock) < record.certificates_expire_at + KEPT;
+        if store.instances.values().all(is_kept) {
+            return store.clone();
+        }
+        let mut next = Self::clone(store);
+        next.instances.retain(|_, record| is_kept(record));
+        next.papers.sweep(clock);
+        Print::new(next)
     }
 
     /// An administrator's verb.
@@ -318,13 +374,19 @@ impl Store {
         let mut next = self.clone();
         match &verb {
             Verb::Reset { .. } => {
-                next.log = next.log.with(Entry::Reset);
+                next.log = next.log.with(Entry::Reset { at: clock });
+                next.papers.revoke(self.log.is_shared());
                 next.secret += 1;
                 next.revoked = false;
+                next.many_revoked = None;
                 next.epoch += 1;
             }
             Verb::Resync { .. } => next.epoch += 1,
-            Verb::Revoke => next.revoked |= self.log.last().is_some(),
+            Verb::Revoke => {
+                next.revoked |= self.log.last().is_some();
+                next.many_revoked = self.log.is_shared().then_some(clock);
+                next.papers.revoke(self.log.is_shared());
+            }
             Verb::GrantRecovery { .. } | Verb::Rotate { .. } => {}
         }
         let outcome = apply_verb(setup.token(self.mode), &self.enrolment, verb, instant(clock));

@@ -71,7 +71,10 @@ pub(crate) enum Action {
     Drop {
         slot: u8,
     },
-    Steal,
+    /// The thief copies this one's file.
+    Steal {
+        from: u8,
+    },
     Backup,
     Restore {
         slot: u8,
@@ -198,11 +201,12 @@ impl Lifecycle {
         self.settled.of((world.store.mark(), &world.files, world.clock, world.thief_acted), || {
             let (store, clock) = (&world.store, world.clock);
             let honest = [HONEST, SECOND].into_iter().filter_map(|n| world.files[usize::from(n)].as_ref());
-            let mut any_in = false;
+            let (mut any_in, mut any_late) = (false, false);
             for file in honest.clone() {
                 let expected = judge::expected(&self.setup, store, file, clock);
                 let found = self.settle(&mut store.clone(), &mut file.clone(), clock);
                 any_in |= found == Settled::In;
+                any_late |= found == Settled::Denied(Code::RecoveryLimitReached);
                 let well = match expected {
                     Expected::In => found == Settled::In,
                     Expected::Denied(code) => found == Settled::Denied(code),
@@ -210,29 +214,36 @@ impl Lifecycle {
                     Expected::Anything => found != Settled::Stuck,
                 };
                 // Without a thief nobody is ever in doubt.
-                let undisturbed = world.thief_acted
-                    || self.scenario.clients > 1
-                    || !matches!(
-                        found,
-                        Settled::Denied(Code::CloneDetected | Code::WrongKey | Code::JoinStateRequired)
-                    );
+                let undisturbed = match found {
+                    _ if world.thief_acted => true,
+                    Settled::Denied(Code::CloneDetected) => {
+                        self.scenario.clients > 1 && judge::is_alone_elsewhere(store, file)
+                    }
+                    Settled::Denied(Code::WrongKey | Code::JoinStateRequired) => self.scenario.clients > 1,
+                    _ => true,
+                };
                 if !well || !undisturbed {
                     return false;
                 }
             }
             // Of many honest clients of one key, one at least is let in.
-            let closed = store.hand_lock || store.auto_lock.is_some();
+            let closed = store.hand_lock || store.auto_lock.is_some() || any_late || world.thief_acted;
             self.scenario.clients < 2 || any_in || closed
         })
     }
 
     /// Property 2: two holders take turns, and do not both stay in.
     fn do_not_both_stay(&self, world: &World) -> bool {
-        let [a, b, c] = &world.files;
-        let (Some(one), Some(other)) = (a, c.as_ref().or(b.as_ref())) else { return true };
         if world.store.mode == RecoveryMode::Insecure {
             return true;
         }
+        let holders: Vec<&File> = world.files.iter().flatten().collect();
+        let mut pairs =
+            holders.iter().enumerate().flat_map(|(n, a)| holders[n + 1..].iter().map(move |b| (*a, *b)));
+        pairs.all(|(one, other)| self.one_gives_way(world, one, other))
+    }
+
+    fn one_gives_way(&self, world: &World, one: &File, other: &File) -> bool {
         self.apart.of((world.store.mark(), one, other, world.clock), || {
             let mut store = world.store.clone();
             let mut files = [one.clone(), other.clone()];
@@ -424,7 +435,7 @@ impl Model for Lifecycle {
             self.sends(world, actions);
         }
         if left.steals > 0 {
-            actions.push(Action::Steal);
+            actions.extend((0..self.scenario.clients).map(|from| Action::Steal { from }));
         }
         if left.backups > 0 {
             actions.push(Action::Backup);
@@ -474,11 +485,11 @@ impl Model for Lifecycle {
                 next.net[usize::from(slot)] = None;
                 next
             }
-            Action::Steal => {
+            Action::Steal { from } => {
                 let mut next = world.clone();
                 next.left.steals = next.left.steals.checked_sub(1)?;
                 let made = world.files[usize::from(THIEF)].as_ref().map_or(0, |file| file.made);
-                let copy = File { who: THIEF, made, ..next.files[usize::from(HONEST)].clone()? };
+                let copy = File { who: THIEF, made, ..next.files[usize::from(from)].clone()? };
                 next.files[usize::from(THIEF)] = Some(copy);
                 next.hints[usize::from(THIEF)] = None;
                 next
@@ -493,7 +504,10 @@ impl Model for Lifecycle {
             Action::Restore { slot } => {
                 let mut next = world.clone();
                 next.left.restores = next.left.restores.checked_sub(1)?;
-                next.store = next.backups[usize::from(slot)].clone()?;
+                next.store = Store::swept(next.backups[usize::from(slot)].as_ref()?, world.clock);
+                if self.scenario.restores_take_long {
+                    (next.net, next.hints) = ([None, None], [None; 3]);
+                }
                 next.outlive_mode(world.store.mode);
                 next
             }
@@ -501,6 +515,7 @@ impl Model for Lifecycle {
                 let mut next = world.clone();
                 next.left.clocks = next.left.clocks.checked_sub(1)?;
                 next.clock = to;
+                next.store = Store::swept(&world.store, to);
                 next
             }
             Action::NewSecret => {
@@ -533,14 +548,15 @@ impl Model for Lifecycle {
             Property::always("2, 4: two holders do not both stay in", Self::do_not_both_stay),
             never!("2: only a live request locks", LockNotLive),
             never!("2: only a state that was overtaken locks", LockWithoutCause),
-            Property::always("2, 6: nothing locks unless a copy was used", |_, w: &World| {
-                w.thief_acted || w.store.auto_lock.is_none()
+            Property::always("2, 6: nothing locks unless a copy was used", |m: &Self, w: &World| {
+                w.thief_acted || m.scenario.clients > 1 || w.store.auto_lock.is_none()
             }),
             never!("3: a secret registers one lineage", SecretTwice),
             never!("3: no recovery above the limit", OverTheLimit),
             never!("4: an answer is given again only to who earned it", RetryUnearned),
             never!("5: a key that was rotated away admits nobody", RotatedAwayKey),
             never!("6: a join within the grace is a renewal, a later one a recovery", WrongKind),
+            never!("6a: a client stays who it is", SomebodyElse),
             never!("7: every verdict has its event", NoEvent),
             never!("the record says what happened", RecordDiffers),
             Property::sometimes(SEEN, |m: &Self, _| m.seen.fetch_add(1, Ordering::Relaxed) + 1 >= m.wanted),
