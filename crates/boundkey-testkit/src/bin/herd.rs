@@ -4,7 +4,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use boundkey_testkit::herd::{Costs, Herd, Real, Scene, run};
+use boundkey_testkit::herd::{Costs, Herd, Late, Real, Scene, run};
+
+/// What is declared was seen with so many machines at most, and with the default costs.
+const DECLARED: usize = 100_000;
 
 const USAGE: &str = "usage: herd [--machines N] [--seed N] [--real N] [--join-micros N]";
 
@@ -43,29 +46,46 @@ fn main() -> ExitCode {
         plain.costs.store,
         plain.costs.connection_bytes / 1024
     );
+    // From three seeds: at most 0.3 % in the outage, 9.1 % with a hostile network, 14.0 % after a power cut (1.7 % at last),
+    // 2.3 % with a slow store (0.03 %), 14.5 % with a power cut and a hostile network (1.7 %).
+    let declared = plain.machines <= DECLARED && plain.costs == Costs::default();
+    let late = |late: Late| if declared { late } else { Late::UNDECLARED };
     let valid = Duration::from_secs(8 * 3600);
     let scenes = [
-        ("an hour's outage", Herd { real: number(real), ..plain.clone() }),
+        ("an hour's outage", Herd { real: number(real), late: late(Late::at_first(10)), ..plain.clone() }),
         (
             "an hour's outage, and one hostile network with 2000 connections of wrong proofs",
-            Herd { hostile: 2000, ..plain.clone() },
+            Herd { hostile: 2000, late: late(Late::at_first(120)), ..plain.clone() },
         ),
-        ("a power cut, certificates still valid", Herd { scene: Scene::PowerCut(valid), ..plain.clone() }),
+        (
+            "a power cut, certificates still valid",
+            Herd { scene: Scene::PowerCut(valid), late: late(Late::at_first(0)), ..plain.clone() },
+        ),
         (
             "a power cut, certificates expired: everybody comes within 10 s",
-            Herd { scene: Scene::PowerCut(Duration::ZERO), ..plain.clone() },
+            Herd {
+                scene: Scene::PowerCut(Duration::ZERO),
+                late: late(Late { at_first: 160, at_last: 25 }),
+                ..plain.clone()
+            },
         ),
         (
             "the same, and a slow store: 100 commits a second",
             Herd {
                 scene: Scene::PowerCut(Duration::ZERO),
                 costs: Costs { store: Duration::from_millis(10), ..plain.costs },
+                late: late(Late { at_first: 40, at_last: 1 }),
                 ..plain.clone()
             },
         ),
         (
             "certificates expired, and one hostile network with 2000 connections of wrong proofs",
-            Herd { scene: Scene::PowerCut(Duration::ZERO), hostile: 2000, ..plain },
+            Herd {
+                scene: Scene::PowerCut(Duration::ZERO),
+                hostile: 2000,
+                late: late(Late { at_first: 170, at_last: 25 }),
+                ..plain
+            },
         ),
     ];
     let mut good = true;
@@ -78,7 +98,11 @@ fn main() -> ExitCode {
     }
     println!(
         "\n{}",
-        if good { "all served as announced, within the memory bound" } else { "NOT all was kept" }
+        if good {
+            "all served as announced, no more of them late than is declared, within the memory bound"
+        } else {
+            "NOT all was kept"
+        }
     );
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

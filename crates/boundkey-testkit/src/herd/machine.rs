@@ -53,6 +53,8 @@ pub(super) struct Machine {
     pub(super) served: Option<Duration>,
     /// By when it was to be served, as it was told when it was first turned away.
     pub(super) promised: Option<Duration>,
+    /// And when it was last turned away.
+    pub(super) told: Option<Duration>,
     pub(super) turned_away: u32,
 }
 
@@ -79,6 +81,7 @@ impl Machine {
             came: None,
             served: None,
             promised: None,
+            told: None,
             turned_away: 0,
         }
     }

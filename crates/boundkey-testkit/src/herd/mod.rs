@@ -79,6 +79,25 @@ impl Default for Costs {
     }
 }
 
+/// How many of a thousand machines (of all that came) may be served later than they were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// When they were first turned away: others came meanwhile, of whom the server did not know yet.
+    pub at_first: usize,
+    /// When they were last turned away: they came back as asked and found no connection free.
+    pub at_last: usize,
+}
+
+impl Late {
+    /// Nothing is declared, for numbers or costs that nobody looked at.
+    pub const UNDECLARED: Self = Self { at_first: 1000, at_last: 1000 };
+
+    /// So many at first, and nobody at last.
+    pub const fn at_first(at_first: usize) -> Self {
+        Self { at_first, at_last: 0 }
+    }
+}
+
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Herd {
@@ -98,10 +117,12 @@ pub struct Herd {
     pub costs: Costs,
     /// So many of the machines join in earnest, on a memory store.
     pub real: usize,
+    /// How many may be late.
+    pub late: Late,
 }
 
 impl Herd {
-    /// An hour's outage, default limits and costs.
+    /// An hour's outage, default limits and costs, and nobody late.
     pub fn new(seed: u64, machines: usize) -> Self {
         Self {
             seed,
@@ -112,10 +133,12 @@ impl Herd {
             limits: Limits::default(),
             costs: Costs::default(),
             real: 0,
+            late: Late::at_first(0),
         }
     }
 
-    /// By the formula of `docs/operations.md`: connections, messages, joins under way and tables, all full.
+    /// By the formula of `docs/operations.md`: all connections open, at what one is held to by a test, and all the memory for
+    /// messages in use. The server's own 30 MiB, its tables, the store's cache and the kernel's buffers are not in it.
     pub fn memory_bound(&self) -> usize {
         self.limits.connections * self.costs.connection_bytes + self.limits.message_bytes
     }

@@ -237,6 +237,7 @@ impl World<'_> {
             let machine = &mut self.machines[number];
             machine.turned_away += 1;
             machine.promised.get_or_insert(promised);
+            machine.told = Some(promised);
             let announced = promised.saturating_sub(self.up_at);
             self.announced = Some(self.announced.map_or(announced, |known| known.max(announced)));
         }
@@ -299,10 +300,11 @@ impl World<'_> {
         let mut times: Vec<Duration> =
             honest().filter_map(|machine| machine.served).map(|at| at.saturating_sub(self.up_at)).collect();
         times.sort_unstable();
-        let lateness = |machine: &Machine| {
-            let (promised, served) = (machine.promised?, machine.served?);
-            served.checked_sub(promised).filter(|late| !late.is_zero())
+        let behind = |promised: Option<Duration>, machine: &Machine| {
+            machine.served?.checked_sub(promised?).filter(|late| !late.is_zero())
         };
+        let lateness = |machine: &Machine| behind(machine.promised, machine);
+        let latest_at_last = |machine: &Machine| behind(machine.told, machine);
         Report {
             machines: self.herd.machines,
             served: times.len(),
@@ -316,6 +318,9 @@ impl World<'_> {
             turned_away: honest().filter(|machine| machine.turned_away > 0).count(),
             late: honest().filter(|machine| lateness(machine).is_some()).count(),
             latest: honest().filter_map(lateness).max().unwrap_or_default(),
+            late_at_last: honest().filter(|machine| latest_at_last(machine).is_some()).count(),
+            latest_at_last: honest().filter_map(latest_at_last).max().unwrap_or_default(),
+            may_be_late: self.herd.late,
             most_times: honest().map(|machine| machine.turned_away).max().unwrap_or(0),
             longest: honest()
                 .filter_map(|machine| Some(machine.served?.saturating_sub(machine.came?)))
