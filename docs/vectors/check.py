@@ -471,6 +471,8 @@ def check_result(case, given):
         return "other_attempt"
     if result["bound_key"] not in (asked["bound_key"], asked["new_key"]):
         return "foreign_key"
+    if len(result["join_state"].encode()) > 8192:
+        return "join_state"
     payload = bundle_payload(result["ca_bundle"], given["trusted"])
     if payload is None or bundle_word(payload) != "accepted":
         return "bundle"

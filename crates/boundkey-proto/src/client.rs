@@ -2,7 +2,7 @@ use boundkey_keys::{KeyFileError, Signer, Thumbprint, hmac_sha256};
 use serde::Deserialize;
 
 use crate::encoding::{encode, excerpt};
-use crate::limits::{MAX_BODY, MAX_CHALLENGE};
+use crate::limits::{MAX_BODY, MAX_CHALLENGE, MAX_JOIN_STATE};
 use crate::proof::{ProofContext, ProofPurpose};
 use crate::{
     BeginAnswer, ChallengeError, ChallengeView, Complete, JoinAnswer, PROTOCOL_VERSION, Problem, ProtoError,
@@ -210,6 +210,12 @@ pub enum ResultFault {
     ForeignKey {
         /// The thumbprint.
         found: Thumbprint,
+    },
+    /// Its join state could never be handed back.
+    #[error("the result's join state has {bytes} bytes; allowed: {MAX_JOIN_STATE}")]
+    LongState {
+        /// What was found.
+        bytes: usize,
     },
     /// The chain is empty or not base64.
     #[error("the result's certificate chain is not readable")]

@@ -5,7 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::encoding::{decode_standard, object, present};
-use crate::limits::MAX_ROLES;
+use crate::limits::{MAX_JOIN_STATE, MAX_ROLES};
 use crate::{ResultFault, SignedBundle, result_digest};
 
 /// The version that this crate speaks; fields are only ever added with a new version.
@@ -153,8 +153,8 @@ impl JoinResult {
         result_digest(&self.join_state, self.bound_key.thumbprint(), self.attempt)
     }
 
-    /// The checks that need no certificate: it ends the attempt of `request`, and its bound key is one that the
-    /// client holds. Chain, digest and keys of the certificates are the caller's part.
+    /// The checks that need no certificate: it ends the attempt of `request`, its bound key is one that the client
+    /// holds, and its join state one that can be handed back. Chain, digest and keys of the certificates are the caller's part.
     ///
     /// # Errors
     ///
@@ -165,6 +165,9 @@ impl JoinResult {
         }
         if !holds(self.bound_key.thumbprint()) {
             return Err(ResultFault::ForeignKey { found: self.bound_key.thumbprint() });
+        }
+        if self.join_state.len() > MAX_JOIN_STATE {
+            return Err(ResultFault::LongState { bytes: self.join_state.len() });
         }
         Ok(())
     }

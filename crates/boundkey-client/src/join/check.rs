@@ -78,6 +78,7 @@ impl ResultError {
         match self {
             Self::Fault(ResultFault::OtherAttempt) => "other_attempt",
             Self::Fault(ResultFault::ForeignKey { .. }) => "foreign_key",
+            Self::Fault(ResultFault::LongState { .. }) => "join_state",
             Self::Fault(ResultFault::Chain) | Self::Chain { .. } => "chain",
             Self::Bundle(_) => "bundle",
             Self::OtherCluster { .. } => "other_cluster",

@@ -71,6 +71,7 @@ fn accepted() -> Vec<Case> {
 fn parts() -> Vec<Case> {
     let other = AttemptId([0xa8; 16]);
     let of_other = Leaf::of(STATE, BOUND, other.0);
+    let long = format!("{STATE}{}", "A".repeat(8193 - STATE.len()));
     let older = "eyJhbGciOiJIUzI1NiIsImtpZCI6IjIuMiIsInR5cCI6ImJvdW5ka2V5LXN0YXRlK2p3dCJ9.e30.BBBB";
     vec![
         (
@@ -117,6 +118,11 @@ fn parts() -> Vec<Case> {
         ("an altered join state", "digest", with(&[("join_state", altered(&json!(STATE)))])),
         ("a truncated join state", "digest", with(&[("join_state", json!(&STATE[..STATE.len() - 1]))])),
         ("an empty join state", "digest", with(&[("join_state", json!(""))])),
+        (
+            "a join state that is too long to be handed back",
+            "join_state",
+            with(&[("join_state", json!(long))]),
+        ),
         ("another host's id", "other_identity", with(&[("identity", json!({"host": OTHER_HOST}))])),
         (
             "a bot's id beside a host's certificate",
