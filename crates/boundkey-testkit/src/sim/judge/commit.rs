@@ -132,13 +132,16 @@ impl Judge {
                     if !before.is_key_of(&sent.disk) {
                         return Err(format!("{token}: somebody without the shared key joined"));
                     }
+                    if self.leaves_its_line(&before, sent) {
+                        self.taint(&token).doubled = true;
+                    }
                 }
                 _ => return Err(format!("{token}: `{}` changes no enrolment, or several", event.code)),
             }
             let attempt = sent.disk.attempt.unwrap_or_default();
             self.named.entry(attempt).or_default().extend(batch.given());
         } else {
-            self.denied(&token, &before, sent, &batch, event, now, report)?;
+            self.denied(&token, &before, sent, &batch, now, report)?;
         }
         if let (Some(view), Some((_, index))) = (self.views.tokens.get_mut(&token), batch.locks.last()) {
             view.locks = index.clone().map(|index| index.locks).unwrap_or_default();
@@ -175,19 +178,19 @@ impl Judge {
         before: &View,
         sent: &Sent,
         batch: &Batch,
-        event: &EventRecord,
         now: OffsetDateTime,
         report: &mut Report,
     ) -> Verdict {
+        let code = batch.events.first().map(|event| event.code.as_str()).unwrap_or_default();
         let locks = batch
             .locks
             .iter()
             .any(|(_, index)| index.as_ref().is_some_and(|i| i.locks.len() > before.locks.len()));
-        if event.code != "clone_detected" {
+        if code != "clone_detected" {
             if locks || !batch.enrolments.is_empty() {
-                return Err(format!("{token}: `{}` changed the lineage or locked it", event.code));
+                return Err(format!("{token}: `{code}` changed the lineage or locked it"));
             }
-            return self.rightly(token, before, sent, &event.code, now).map_err(|f| format!("{token}: {f}"));
+            return self.rightly(token, before, sent, code, now).map_err(|f| format!("{token}: {f}"));
         }
         if !locks {
             return Err(format!("{token}: a clone was detected and nothing locked"));
@@ -443,6 +446,14 @@ impl Judge {
             Some(label) if case.noted("by_grant") => !others.is_empty() && case.presented != Some(label),
             _ => case.noted("left_shared") && others.iter().any(was),
         }
+    }
+
+    /// Was this one client adopted in a history that is not this one? It is given a state of this one's, and were the other
+    /// history restored, that would be a clone's.
+    fn leaves_its_line(&self, before: &View, sent: &Sent) -> bool {
+        let shown = self.shown(&sent.disk).filter(|shown| !shown.shared);
+        let Some((shown, stands)) = shown.zip(before.label()) else { return false };
+        self.descends(stands, shown.label, usize::MAX) == Some(false)
     }
 
     /// A bot that recovers is a new instance, and still the same bot.

@@ -102,6 +102,8 @@ pub(super) struct Taint {
     pub(super) reset: bool,
     /// Two machines that hold one static key were each the one client of its token: the second came by a resync grant, or
     /// was adopted when a restored store had forgotten the first. Rule 6 takes the first for a clone.
+    /// So it does where the adopted one went on as one of many in a history that knew nothing of that, and another
+    /// restore brought the first history back.
     pub(super) doubled: bool,
     /// When a copy was admitted that is in use since.
     first_use: Option<Micros>,
