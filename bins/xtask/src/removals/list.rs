@@ -286,6 +286,12 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("6a", "leaving revokes what the others hold", decide!("admit"),
         "revoke.extend(next.issued.drain(..).filter(|c| c.expires_at > input.now));", "next.issued.clear();",
         &["shared::leaving_insecure_revokes_what_the_other_clients_hold"]),
+    removal("6a", "but not what the record has of the adopted client itself", decide!("admit"),
+        "        if before.as_ref() != Some(&subject) {", "        if before.is_some() {",
+        &["shared::an_adoption_keeps_the_adopted_clients_own_certificates_on_record"]),
+    removal("6a", "a fellow is no one who registered alone", decide!("shared"),
+        "if !case.base.shared && !is_his {", "if false && !is_his {",
+        &["shared::a_fellows_state_is_not_the_state_of_the_one_who_registered_alone"]),
     // 7
     removal("7", "the recovery limit", decide!("limits"),
         "if counts && case.base.recovery_count >= case.base.limit_in_force(case.token) {", "if false {",

@@ -98,6 +98,7 @@ fn enrolment(
     let own = case.instance().map(|record| record.issued.clone());
     let (subject, initial, mode, uid) = (case.subject.clone(), case.initial, case.mode, case.uid);
     let mut next = case.base.into_owned();
+    let before = next.identity.clone();
 
     let id = StateId::derive(uid, next.generation, next.last_state_id, evidence.attempt);
     next.sequence = next.sequence.saturating_add(1);
@@ -131,10 +132,13 @@ fn enrolment(
     };
     let narrowed = was_shared && !next.shared;
     if narrowed {
+        // Of all that the many clients got, only this one's own certificates stay: those on its own record, and those
+        // that the lineage's record has of before it was shared, or of the registration, if they were this client's.
+        if before.as_ref() != Some(&subject) {
+            revoke.extend(next.issued.drain(..).filter(|c| c.expires_at > input.now));
+        }
+        next.issued.extend(own.unwrap_or_default());
         next.adoption = Some(Adoption { instance: subject, sequence: next.sequence });
-        // Of all that the many clients got, only this one's own certificates stay.
-        revoke.extend(next.issued.drain(..).filter(|c| c.expires_at > input.now));
-        next.issued = own.unwrap_or_default();
     }
 
     // The key and its age.

@@ -35,6 +35,12 @@ pub(super) fn leave(case: &Case<'_>) -> Result<Way, Early> {
     if !shared || case.bound.is_none() || case.named.is_none() {
         return Err(refuse::shared_token(case));
     }
+    // After a restore another client's registration may have been repeated alone: it has this state too, and this is his
+    // lineage now.
+    let is_his = case.claims.is_none_or(|s| case.base.identity.as_ref() == Some(&s.identity));
+    if !case.base.shared && !is_his {
+        return Err(refuse::shared_token(case));
+    }
     if !case.is_live() {
         return Err(confirm(case, ConfirmReason::Shared));
     }

@@ -39,7 +39,7 @@ const ADMISSIONS: &[AdmissionRow] = &[
     ("the first shared join", || after(ordinary(), |s, _| s.mode(Insecure)), "sequence 3 to 4, shared"),
     ("a further client", shared, "the record of a new client"),
     ("a client that is known", known_instance, "the record of a known client"),
-    ("the client that is adopted", || after(left(), |s, m| *m = m.clone().live(s)), "sequence 1 to 2, not shared, adopted, 1 revoked, the others revoked"),
+    ("the client that is adopted", || after(left(), |s, m| *m = m.clone().live(s)), "sequence 1 to 2, not shared, adopted, the others revoked"),
 ];
 
 fn bot_comes_late() -> (Server, Message) {

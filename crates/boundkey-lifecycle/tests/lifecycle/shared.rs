@@ -209,3 +209,47 @@ fn what_a_client_of_many_was_given_after_a_revocation_is_not_revoked() {
         assert_eq!(first.join(&mut server), expected);
     }
 }
+
+/// Fails if an adoption drops what the lineage's record has of the adopted client itself: under a clock that is behind it
+/// is given certificates that end long ago, and the good ones have to stay on record.
+#[test]
+fn an_adoption_keeps_the_adopted_clients_own_certificates_on_record() {
+    for fellow in [false, true] {
+        let (mut server, mut client) = bound(Insecure, 1, 1);
+        let mut other = Client { state: None, ..client.copied(20_000) };
+        if fellow {
+            assert_eq!(other.join(&mut server), RECOVERED);
+        }
+        server.earlier(DAY * 50);
+        server.mode(Standard);
+        let adopted = if fellow { &mut other } else { &mut client };
+        assert!(matches!(adopted.join(&mut server), Outcome::Admitted(_)));
+        server.later(DAY * 50);
+        assert_eq!(adopted.join(&mut server), RENEWED, "fellow: {fellow}");
+        assert_eq!(server.enrolment.recovery_count, 1);
+    }
+}
+
+/// Fails if the state that one of many clients holds is taken for the present one of another, who registered alone with
+/// the same attempt in a later history: the first would be let in as the other, who then looks like its clone.
+#[test]
+fn a_fellows_state_is_not_the_state_of_the_one_who_registered_alone() {
+    let mut server = Server::host(Standard, 1);
+    server.mode(Insecure);
+    let backup = server.clone();
+    let mut first = Client::new(10_000, &server);
+    let mut second = first.copied(20_000);
+    first.begin();
+    let unheard = first.message(None);
+    admitted(server.handle(&unheard));
+    second.begin();
+    second.state = None;
+    let outcome = second.join(&mut server);
+    assert!(matches!(outcome, Outcome::Admitted(_)), "{outcome:?}");
+    server.restore(&backup);
+    server.mode(Standard);
+    assert_eq!(first.join(&mut server), REGISTERED);
+    assert_eq!(second.join(&mut server), Outcome::Denied(Code::SharedToken));
+    assert!(!server.is_locked());
+    assert_eq!(first.join(&mut server), RENEWED);
+}

@@ -18,6 +18,8 @@ pub(crate) struct Client {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Papers {
     lineage: BTreeSet<u8>,
+    /// Whose they are: the client that moved the lineage last.
+    owner: Option<u8>,
     clients: BTreeMap<u8, Client>,
 }
 
@@ -58,7 +60,10 @@ impl Papers {
         }
         if issue.adopts {
             // Of all that the many clients got, only what is on record as this one's stays.
-            self.lineage = self.client(issue.life).map(|c| c.issued.clone()).unwrap_or_default();
+            if self.owner != Some(issue.life) {
+                self.lineage.clear();
+            }
+            self.lineage.extend(self.client(issue.life).map(|c| c.issued.clone()).unwrap_or_default());
             self.clients.retain(|life, _| *life == issue.life);
         }
         self.lineage.retain(unexpired);
@@ -66,6 +71,7 @@ impl Papers {
             self.lineage.clear();
         }
         self.lineage.insert(issue.at);
+        self.owner = Some(issue.life);
     }
 
     /// An administrator revoked all of them.
