@@ -1,7 +1,7 @@
 //! Proofs that are wrong are answered late, for each token and source network. Right ones are never delayed, and nothing
 //! is ever refused by it: it is asked only once a proof has been found wrong.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ const MANY: u32 = 1000;
 /// Tables of fixed size. Whoever falls into one place shares it: at worst a wrong proof is answered late for another's
 /// sake, or a network's appointments are drawn by lot.
 #[derive(Debug)]
-pub struct WrongProofs {
+pub struct WrongProofs<S = RandomState> {
     free: u32,
-    hasher: RandomState,
+    hasher: S,
     pairs: Mutex<Vec<Row>>,
     networks: Mutex<Vec<Row>>,
 }
@@ -50,13 +50,20 @@ impl Row {
 }
 
 impl WrongProofs {
-    /// `free` wrong proofs in a row are answered at once; tables of `places` rows.
+    /// `free` wrong proofs in a row are answered at once; tables of `places` rows. Nobody can tell who shares one.
     pub fn new(free: u32, places: usize) -> Self {
+        Self::with_hasher(free, places, RandomState::new())
+    }
+}
+
+impl<S: BuildHasher> WrongProofs<S> {
+    /// The same, with places that this gives: for simulations, which have to take the same course again.
+    pub fn with_hasher(free: u32, places: usize, hasher: S) -> Self {
         let table = || {
             let empty = Row { wrong: 0, right: 0, last: OffsetDateTime::UNIX_EPOCH };
             Mutex::new(vec![empty; places.max(1)])
         };
-        Self { free, hasher: RandomState::new(), pairs: table(), networks: table() }
+        Self { free, hasher, pairs: table(), networks: table() }
     }
 
     /// Counts a wrong proof; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones. Messages that name

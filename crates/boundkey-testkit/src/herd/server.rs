@@ -1,5 +1,6 @@
 //! The server: its own admission over work that takes the time that was measured.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use boundkey_service::Limits;
@@ -16,7 +17,8 @@ pub(super) struct Server {
     pub(super) messages: Shares,
     pub(super) joins: Gate,
     pub(super) held: Shares,
-    pub(super) wrong: WrongProofs,
+    /// Who shares a row is the same in each run: by chance, a network in some thousands would share that of a hostile one.
+    pub(super) wrong: WrongProofs<BuildHasherDefault<DefaultHasher>>,
     /// When the processors have done all that they were given.
     busy_until: Duration,
     /// When the store has.
@@ -43,7 +45,7 @@ impl Server {
                 patience: limits.join_patience,
             }),
             held: Shares::new(limits.connections / 2),
-            wrong: WrongProofs::new(limits.wrong_proofs, limits.table),
+            wrong: WrongProofs::with_hasher(limits.wrong_proofs, limits.table, BuildHasherDefault::default()),
             busy_until: Duration::ZERO,
             store_until: Duration::ZERO,
             most_connections: 0,
