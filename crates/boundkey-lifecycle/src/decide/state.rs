@@ -18,6 +18,12 @@ pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
         let renews = limits::kind(case, Way::Numbered) == JoinKind::Renew;
         return Ok((!renews && !case.base.shared).then_some(Way::Grant));
     }
+    // A client of shared times that was not adopted has the key too: it would take the grant from the one that stayed, which
+    // would then look like its clone.
+    let behind = matches!(case.standing, Standing::Overtaken | Standing::AheadForked);
+    if behind && !case.base.shared && fellow(case) {
+        return Err(refuse::shared_token(case));
+    }
     // A late duplicate of an earlier request must not eat the grant.
     if !case.is_live() {
         return Err(confirm(case, ConfirmReason::Resync));

@@ -253,3 +253,24 @@ fn a_fellows_state_is_not_the_state_of_the_one_who_registered_alone() {
     assert!(!server.is_locked());
     assert_eq!(first.join(&mut server), RENEWED);
 }
+
+/// Fails if a grant is for whoever has the key: the clients that were not adopted have it too, and the one that was would
+/// look like the clone of whoever came first.
+#[test]
+fn a_resync_after_shared_times_is_for_the_client_that_was_adopted() {
+    let (mut server, mut adopted) = bound(Insecure, 1, 1);
+    let mut fellow = Client { state: None, ..adopted.copied(20_000) };
+    assert_eq!(fellow.join(&mut server), RECOVERED);
+    server.mode(Standard);
+    assert!(matches!(adopted.join(&mut server), Outcome::Admitted(_)));
+    server.resync();
+    assert_eq!(fellow.join(&mut server), Outcome::Denied(Code::SharedToken));
+    assert!(!server.is_locked());
+    assert!(server.enrolment.resync_until.is_some(), "the grant is still open");
+    assert_eq!(adopted.join(&mut server), RENEWED);
+    assert!(!server.is_locked());
+    // It has lost its state: the grant is for it all the same.
+    server.resync();
+    let mut lost = Client { state: None, secret: None, ..adopted };
+    assert!(matches!(lost.join(&mut server), Outcome::Admitted(_)));
+}
