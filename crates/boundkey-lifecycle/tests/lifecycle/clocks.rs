@@ -39,17 +39,17 @@ fn a_join_under_a_clock_that_was_behind_costs_nothing_once_it_is_right() {
 }
 
 /// Fails if the record drops the oldest certificates when it is full: a machine whose certificates are over when it gets
-/// them joins every hour, and after two days the good ones would be gone.
+/// them joins again and again, and after a hundred joins within a day the good ones would be gone.
 #[test]
 fn a_clock_that_was_behind_for_many_joins_costs_nothing_once_it_is_right() {
     let (mut server, mut client) = bound(Standard, 1, 2);
     server.earlier(DAY * 40);
     for _ in 0..150 {
         assert_eq!(client.join(&mut server), RENEWED);
-        server.later(DAY / 24);
+        server.later(DAY / 144);
     }
     server.later(DAY * 40);
-    server.earlier(DAY / 24 * 150);
+    server.earlier(DAY / 144 * 150);
     assert_eq!(client.join(&mut server), RENEWED);
 }
 
