@@ -319,6 +319,9 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("7", "what a client of many was given after a revocation", decide!("limits"),
         "base.certificates_revoked && before)", "base.certificates_revoked && (before || true))",
         &["shared::what_a_client_of_many_was_given_after_a_revocation_is_not_revoked"]),
+    removal("10 revoke", "of many the first time stays", VERBS,
+        "if e.shared && !e.certificates_revoked {", "if e.shared {",
+        &["shared::a_revocation_of_many_keeps_its_first_time_and_one_of_a_single_machine_has_none"]),
     // 8
     removal("8", "a revoked client of a shared token", decide!("shared"),
         "if asks && case.instance().is_some_and(|record| record.revoked) {", "if false {", &[TABLE]),

@@ -274,3 +274,24 @@ fn a_resync_after_shared_times_is_for_the_client_that_was_adopted() {
     let mut lost = Client { state: None, secret: None, ..adopted };
     assert!(matches!(lost.join(&mut server), Outcome::Admitted(_)));
 }
+
+/// One machine's revocation needs no time: its next join clears it. Of many clients the first one's time stays.
+#[test]
+fn a_revocation_of_many_keeps_its_first_time_and_one_of_a_single_machine_has_none() {
+    let (mut alone, _) = bound(Standard, 1, 2);
+    alone.verb(Verb::Revoke);
+    assert_eq!((alone.enrolment.certificates_revoked, alone.enrolment.shared_revoked_at), (true, None));
+    let (mut server, mut first) = bound(Insecure, 1, 1);
+    assert!(server.enrolment.shared);
+    server.verb(Verb::Revoke);
+    let at = server.enrolment.shared_revoked_at;
+    assert_eq!(at, Some(server.now));
+    server.later(DAY);
+    assert!(server.verb(Verb::Revoke).next.is_none(), "nothing was left to do");
+    assert_eq!(server.enrolment.shared_revoked_at, at);
+    // It ends with the sharing.
+    server.enrolment.recovery_count = 0;
+    server.mode(Standard);
+    assert!(matches!(first.join(&mut server), Outcome::Admitted(_)));
+    assert_eq!(server.enrolment.shared_revoked_at, None);
+}
