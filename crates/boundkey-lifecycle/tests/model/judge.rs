@@ -347,8 +347,11 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
         let late = store.revoked || store.papers.too_late(setup, &store.log, clock);
         unless_late(&store.log, late && !granted)
     };
+    let fellow = !store.log.is_shared() && file.held.as_ref().is_some_and(|held| is_fellow(&store.log, held));
     if let Some(held) = file.held.as_ref().filter(|_| stands == Against::Same) {
         return match store.log.is_shared() || mine.is_shared() {
+            // Another one registered alone with the same attempt, in a later history.
+            true if fellow => Expected::Denied(Code::SharedToken),
             true => adopted(&store.log, held.life, held.at, true),
             false => stays(),
         };
@@ -364,7 +367,7 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
             false => stays(),
         };
     }
-    if granted && holds(bound) {
+    if granted && holds(bound) && !fellow {
         return Expected::In;
     }
     let registered = file.pending.is_some_and(|p| registered_by(&store.log, p.attempt));
