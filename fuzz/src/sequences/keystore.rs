@@ -41,12 +41,7 @@ fn thumbprint(number: u8) -> Thumbprint {
 /// Every key that a server may hold for bound.
 fn held(state: &AgentState) -> BTreeSet<[u8; 32]> {
     let offered = state.pending.iter().filter_map(|pending| pending.new_key.as_ref());
-    state
-        .pairs()
-        .map(|pair| pair.key)
-        .chain(offered)
-        .map(|key| key.public_key().thumbprint().0)
-        .collect()
+    state.pairs().map(|pair| pair.key).chain(offered).map(|key| key.public_key().thumbprint().0).collect()
 }
 
 fn public(state: &AgentState) -> Option<PublicKey> {
