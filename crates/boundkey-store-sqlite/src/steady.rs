@@ -13,13 +13,22 @@ const MARGIN: time::Duration = time::Duration::days(1);
 /// What the wall clock said a while ago, and says still.
 #[derive(Debug, Default)]
 pub(crate) struct Steady {
+    /// Since it was asked last.
+    heard: Option<OffsetDateTime>,
     on_trial: Option<(Instant, OffsetDateTime)>,
     reached: Option<OffsetDateTime>,
 }
 
 impl Steady {
-    /// What ended before this time may be deleted; none in the first hour. `now` is the wall clock's word.
-    pub(crate) fn long_ago(&mut self, instant: Instant, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    /// The wall clock's word.
+    pub(crate) fn hear(&mut self, now: OffsetDateTime) {
+        self.heard = Some(now);
+    }
+
+    /// What ended before this time may be deleted; none in the first hour, nor while nothing is heard: what was said long
+    /// ago may have been wrong.
+    pub(crate) fn long_ago(&mut self, instant: Instant) -> Option<OffsetDateTime> {
+        let now = self.heard.take()?;
         let (since, said) = *self.on_trial.get_or_insert((instant, now));
         if instant.saturating_duration_since(since) >= TRIAL {
             self.reached = Some(said.min(now));
@@ -38,13 +47,18 @@ mod tests {
     const DAY: time::Duration = time::Duration::days(1);
     const YEARS: time::Duration = time::Duration::days(3650);
 
+    fn long_ago(steady: &mut Steady, instant: Instant, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        steady.hear(now);
+        steady.long_ago(instant)
+    }
+
     #[test]
     fn a_clock_is_believed_what_it_said_an_hour_ago() {
         let (mut steady, start) = (Steady::default(), Instant::now());
-        assert_eq!(steady.long_ago(start, NOW), None);
-        assert_eq!(steady.long_ago(start + HOUR - Duration::from_nanos(1), NOW + HOUR), None);
-        assert_eq!(steady.long_ago(start + HOUR, NOW + HOUR), Some(NOW - DAY));
-        assert_eq!(steady.long_ago(start + 2 * HOUR, NOW + 2 * HOUR), Some(NOW + HOUR - DAY));
+        assert_eq!(long_ago(&mut steady, start, NOW), None);
+        assert_eq!(long_ago(&mut steady, start + HOUR - Duration::from_nanos(1), NOW + HOUR), None);
+        assert_eq!(long_ago(&mut steady, start + HOUR, NOW + HOUR), Some(NOW - DAY));
+        assert_eq!(long_ago(&mut steady, start + 2 * HOUR, NOW + 2 * HOUR), Some(NOW + HOUR - DAY));
     }
 
     #[test]
@@ -55,7 +69,7 @@ mod tests {
                 let true_time = NOW + Duration::from_secs(60) * minute;
                 let ahead = (jump..jump + 59).contains(&minute);
                 let now = if ahead { true_time + YEARS } else { true_time };
-                let long_ago = steady.long_ago(start + Duration::from_secs(60) * minute, now);
+                let long_ago = long_ago(&mut steady, start + Duration::from_secs(60) * minute, now);
                 assert!(long_ago.is_none_or(|end| end <= true_time - DAY), "{minute}: {long_ago:?}");
             }
         }
@@ -64,20 +78,31 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_deletes_by_what_it_says_now() {
         let (mut steady, start) = (Steady::default(), Instant::now());
-        steady.long_ago(start, NOW + YEARS);
-        assert_eq!(steady.long_ago(start + HOUR, NOW + YEARS), Some(NOW + YEARS - DAY));
-        assert_eq!(steady.long_ago(start + HOUR, NOW), Some(NOW - DAY));
+        long_ago(&mut steady, start, NOW + YEARS);
+        assert_eq!(long_ago(&mut steady, start + HOUR, NOW + YEARS), Some(NOW + YEARS - DAY));
+        assert_eq!(long_ago(&mut steady, start + HOUR, NOW), Some(NOW - DAY));
         assert_eq!(
-            steady.long_ago(start + HOUR, OffsetDateTime::UNIX_EPOCH),
+            long_ago(&mut steady, start + HOUR, OffsetDateTime::UNIX_EPOCH),
             Some(OffsetDateTime::UNIX_EPOCH - DAY)
         );
+    }
+
+    /// Nobody came since the clock was wrong: that nothing else was heard is no sign that it was right.
+    #[test]
+    fn a_clock_that_was_ahead_when_it_was_last_heard_deletes_nothing() {
+        let (mut steady, start) = (Steady::default(), Instant::now());
+        assert_eq!(long_ago(&mut steady, start, NOW + YEARS), None);
+        for hours in 1..100 {
+            assert_eq!(steady.long_ago(start + HOUR * hours), None);
+        }
+        assert_eq!(long_ago(&mut steady, start + HOUR * 100, NOW), Some(NOW - DAY));
     }
 
     #[test]
     fn the_beginning_of_time_is_no_panic() {
         let first = time::PrimitiveDateTime::MIN.assume_utc();
         let (mut steady, start) = (Steady::default(), Instant::now());
-        steady.long_ago(start, first);
-        assert_eq!(steady.long_ago(start + HOUR, first), None);
+        long_ago(&mut steady, start, first);
+        assert_eq!(long_ago(&mut steady, start + HOUR, first), None);
     }
 }

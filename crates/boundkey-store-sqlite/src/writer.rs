@@ -58,7 +58,6 @@ impl Writer {
             log,
             queue,
             untidy: true,
-            latest: None,
             last_purge: Instant::now(),
             steady: Steady::default(),
         };
@@ -119,10 +118,8 @@ struct Thread {
     queue: Receiver<Job>,
     /// Something was written since the log was last copied back.
     untidy: bool,
-    /// The `now` of the latest commit: the only clock there is here.
-    latest: Option<OffsetDateTime>,
     last_purge: Instant,
-    /// How far that clock is trusted with what cannot be undone.
+    /// The `now` of commits, the only clock there is here, and how far it is trusted with what cannot be undone.
     steady: Steady,
 }
 
@@ -179,7 +176,9 @@ impl Thread {
         if group.is_empty() {
             return;
         }
-        self.latest = group.last().map(|commit| commit.now);
+        if let Some(commit) = group.last() {
+            self.steady.hear(commit.now);
+        }
         let (batches, askers): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|commit| ((commit.batch, commit.now), (commit.answer, commit._place)))
@@ -307,12 +306,11 @@ impl Thread {
     }
 
     fn purge_when_due(&mut self) {
-        let Some(latest) = self.latest else { return };
         if self.last_purge.elapsed() < PURGE_EVERY {
             return;
         }
         self.last_purge = Instant::now();
-        let Some(long_ago) = self.steady.long_ago(self.last_purge, latest) else { return };
+        let Some(long_ago) = self.steady.long_ago(self.last_purge) else { return };
         if let Err(error) = self.purge(long_ago, PURGE_AT_ONCE) {
             tracing::warn!(cause = %cause::text(&error), "expired entries could not be dropped");
         }
