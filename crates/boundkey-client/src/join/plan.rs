@@ -96,7 +96,7 @@ pub(super) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
     let text = std::fs::read_to_string(&public).map_err(|e| host_key(e.to_string()))?;
     let key = PublicKey::from_openssh(text.trim()).map_err(|e| host_key(e.to_string()))?;
     if key.algorithm() == Algorithm::Rsa {
-        let reason = "found an RSA key; allowed: the host's Ed25519 or ECDSA key (`ssh-keygen -A` makes those that are missing)";
+        let reason = "found an RSA key; allowed: the host's Ed25519 or ECDSA key";
         return Err(host_key(reason.to_owned()));
     }
     Ok(key)
