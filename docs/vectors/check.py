@@ -328,7 +328,7 @@ def state_word(state, given):
         claims = strict_object(
             payload,
             ("iss", "aud", "sub", "jti", "iat", "ver", "generation", "seq", "recovery_count", "key", "identity",
-             "certificates_expire_at", "issued_at", "trail", "shared"), ("key_since", "registration_attempt"))
+             "certificates_expire_at", "issued_at", "trail", "shared"), ("key_since", "registration_attempt", "adoption", "passed"))
         numbers = ("iat", "ver", "generation", "seq", "recovery_count", "certificates_expire_at", "issued_at")
         need(all(is_int(claims[number]) for number in numbers) and claims["ver"] == 1)
         if (claims["iss"], claims["aud"]) != (given["cluster"], given["cluster"]):
@@ -337,6 +337,14 @@ def state_word(state, given):
         need(0 <= claims["recovery_count"] < 2**32 and len(claims["trail"]) <= 16)
         unb64u(claims["jti"], 16)
         unb64u(claims["key"], 32)
+        if "adoption" in claims:
+            adoption = claims["adoption"]
+            need(isinstance(adoption, dict) and set(adoption) == {"instance", "seq"})
+            need(is_int(adoption["seq"]) and 1 <= adoption["seq"] < 2**53)
+        marks = claims["trail"] + claims.get("passed", [])
+        need(len(claims.get("passed", [])) <= 16)
+        for mark in marks:
+            unb64u(mark, 8)
     except Bad:
         return "unreadable"
     return "valid"

@@ -105,6 +105,8 @@ fn claims() -> StateClaims {
         certificates_expire_at: NOW + Duration::HOUR,
         issued_at: NOW - Duration::HOUR,
         key_since: Some(NOW - Duration::DAY),
+        adoption: None,
+        passed: Trail::default(),
     }
 }
 

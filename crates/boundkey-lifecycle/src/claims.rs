@@ -5,11 +5,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use boundkey_keys::Thumbprint;
 use time::OffsetDateTime;
 
-use crate::{Identity, StateId, Trail, Uid};
+use crate::{Adoption, Identity, StateId, Trail, Uid};
 
 /// 32 bytes, mostly a SHA-256. Text and serde: 43 base64url characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash32(pub [u8; 32]);
+
+impl Hash32 {
+    /// Its first 8 bytes, as a [`Trail`] keeps them.
+    #[must_use]
+    pub fn short(self) -> [u8; 8] {
+        let mut out = [0; 8];
+        out.copy_from_slice(&self.0[..8]);
+        out
+    }
+}
 
 impl serde::Serialize for Hash32 {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -70,4 +80,22 @@ pub struct StateClaims {
     /// Since when the bound key is bound, so that a healed enrolment asks for no rotation that was done.
     /// None: a preregistered key that was never rotated.
     pub key_since: Option<OffsetDateTime>,
+    /// Which client of shared times this lineage was narrowed to, on the way to this state: a server that was restored
+    /// to before that knows by it whom it has before it.
+    pub adoption: Option<Adoption>,
+    /// Where this client has been that the trail does not tell of: the marks of its own last joins, since it was one
+    /// of many or came from another history. Empty for all others.
+    pub passed: Trail,
+}
+
+impl StateClaims {
+    /// The client that holds this state, by the name that it had in shared times: a bot that was adopted may have
+    /// become another instance since.
+    #[must_use]
+    pub fn client(&self) -> &Identity {
+        match &self.adoption {
+            Some(adoption) if !self.shared => &adoption.instance,
+            _ => &self.identity,
+        }
+    }
 }

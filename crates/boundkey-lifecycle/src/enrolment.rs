@@ -122,6 +122,9 @@ pub struct Enrolment {
     /// Which of the many clients was taken over when `insecure` was left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// Where its one client has been besides: see [`StateClaims::passed`].
+    #[serde(skip_serializing_if = "trail_is_empty")]
+    pub passed: Trail,
     /// Until when a resync grant is open.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub resync_until: Option<OffsetDateTime>,
@@ -216,6 +219,9 @@ pub struct InstanceRecord {
     /// What it said of its machine.
     #[serde(default)]
     pub facts: MachineFacts,
+    /// Where it has been: see [`StateClaims::passed`].
+    #[serde(default, skip_serializing_if = "trail_is_empty")]
+    pub passed: Trail,
 }
 
 impl Enrolment {
@@ -254,21 +260,6 @@ impl Enrolment {
     /// The join state of the present position: deterministic, so that a retry repeats it byte for byte. None
     /// before the first join.
     pub fn claims(&self, uid: Uid) -> Option<StateClaims> {
-        self.claims_for(uid, self.identity.as_ref()?, self.certificates_expire_at?, self.last_joined_at?)
-    }
-
-    /// The join state that one client of a shared lineage holds.
-    pub fn instance_claims(&self, uid: Uid, instance: &InstanceRecord) -> Option<StateClaims> {
-        self.claims_for(uid, &instance.identity, instance.certificates_expire_at, instance.last_joined_at)
-    }
-
-    fn claims_for(
-        &self,
-        uid: Uid,
-        identity: &Identity,
-        certificates_expire_at: OffsetDateTime,
-        issued_at: OffsetDateTime,
-    ) -> Option<StateClaims> {
         Some(StateClaims {
             uid,
             generation: self.generation,
@@ -279,10 +270,23 @@ impl Enrolment {
             registration_attempt: self.registration_attempt,
             recovery_count: self.recovery_count,
             key: self.bound_public_key.as_ref()?.thumbprint(),
-            identity: identity.clone(),
-            certificates_expire_at,
-            issued_at,
+            identity: self.identity.clone()?,
+            certificates_expire_at: self.certificates_expire_at?,
+            issued_at: self.last_joined_at?,
             key_since: self.key_bound_at,
+            adoption: self.adoption.clone(),
+            passed: self.passed.clone(),
+        })
+    }
+
+    /// The join state that one client of a shared lineage holds.
+    pub fn instance_claims(&self, uid: Uid, instance: &InstanceRecord) -> Option<StateClaims> {
+        Some(StateClaims {
+            identity: instance.identity.clone(),
+            certificates_expire_at: instance.certificates_expire_at,
+            issued_at: instance.last_joined_at,
+            passed: instance.passed.clone(),
+            ..self.claims(uid)?
         })
     }
 

@@ -95,10 +95,15 @@ impl Position {
 impl Trail {
     /// Adds the id of the next sequence; the oldest goes when there are more than 16.
     pub fn push(&mut self, id: StateId) {
+        self.push_mark(id.short());
+    }
+
+    /// The same, of an id's 8 bytes.
+    pub(crate) fn push_mark(&mut self, mark: [u8; 8]) {
         if self.0.len() >= TRAIL_LENGTH {
             self.0.drain(..=self.0.len() - TRAIL_LENGTH);
         }
-        self.0.push(id.short());
+        self.0.push(mark);
     }
 
     /// The short id at `sequence`, if the trail, whose last entry is that of `last_sequence`, reaches back so far.

@@ -190,6 +190,8 @@ pub enum Note {
         /// Where the presented state stands.
         to_sequence: u64,
     },
+    /// Rule 6: the state is of another history, and its holder had been here before that.
+    Returned,
     /// Rule 3: an automatic lock came back with a backup after it had been lifted; it is removed.
     LockSuperseded {
         /// Its id.
@@ -217,6 +219,7 @@ impl std::fmt::Display for Note {
             Self::RollbackHealed { from_sequence, to_sequence } => {
                 write!(f, "rollback_healed from_sequence={from_sequence} to_sequence={to_sequence}")
             }
+            Self::Returned => f.write_str("returned"),
             Self::LockSuperseded { lock } => write!(f, "lock_superseded lock={lock}"),
             Self::Rotated => f.write_str("rotated"),
             Self::RotationOverdue => f.write_str("rotation_overdue"),

@@ -1,5 +1,7 @@
 use boundkey_keys::{MasterKey, Purpose, Thumbprint};
-use boundkey_lifecycle::{Hash32, Identity, InvalidState, StateClaims, StateEvidence, StateId, Trail, Uid};
+use boundkey_lifecycle::{
+    Adoption, Hash32, Identity, InvalidState, StateClaims, StateEvidence, StateId, Trail, Uid,
+};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -42,6 +44,24 @@ struct Claims {
     shared: bool,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     registration_attempt: Option<Hash32>,
+    /// Absent: the lineage never left shared operation.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    adoption: Option<Adopted>,
+    /// Absent: the trail tells all.
+    #[serde(default, skip_serializing_if = "has_none")]
+    passed: Trail,
+}
+
+fn has_none(trail: &Trail) -> bool {
+    trail.0.is_empty()
+}
+
+/// Which of many clients stayed, and at which join.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adopted {
+    instance: Identity,
+    seq: u64,
 }
 
 /// The join state that a client keeps and hands back: compact JWS, HS256, deterministic in all its arguments.
@@ -71,6 +91,8 @@ pub fn seal_state(claims: &StateClaims, cluster: &str, master: &MasterKey) -> St
         trail: claims.trail.clone(),
         shared: claims.shared,
         registration_attempt: claims.registration_attempt,
+        adoption: claims.adoption.clone().map(|a| Adopted { instance: a.instance, seq: a.sequence }),
+        passed: claims.passed.clone(),
     };
     seal_claims(&claims, STATE_TYP, Purpose::JoinState, master)
 }
@@ -106,9 +128,13 @@ fn open(text: &str, cluster: &str, master: &MasterKey) -> Result<StateClaims, In
 
 impl Claims {
     fn checked(self) -> Option<StateClaims> {
-        let in_range = (1..=MAX_EXACT_INTEGER).contains(&self.seq)
+        let is_sequence = |n: u64| (1..=MAX_EXACT_INTEGER).contains(&n);
+        let is_identity = |identity: &Identity| identity.id().len() <= MAX_IDENTITY;
+        let in_range = is_sequence(self.seq)
             && self.trail.0.len() <= MAX_TRAIL
-            && self.identity.id().len() <= MAX_IDENTITY;
+            && self.passed.0.len() <= MAX_TRAIL
+            && is_identity(&self.identity)
+            && self.adoption.as_ref().is_none_or(|a| is_sequence(a.seq) && is_identity(&a.instance));
         if !in_range {
             return None;
         }
@@ -126,6 +152,8 @@ impl Claims {
             certificates_expire_at: from_micros(self.certificates_expire_at)?,
             issued_at: from_micros(self.issued_at)?,
             key_since: self.key_since.map(|m| from_micros(m).ok_or(())).transpose().ok()?,
+            adoption: self.adoption.map(|a| Adoption { instance: a.instance, sequence: a.seq }),
+            passed: self.passed,
         })
     }
 }

@@ -3,12 +3,12 @@
 use boundkey_token::{RecoveryMode, RequestedNames};
 use time::OffsetDateTime;
 
-use super::case::Case;
+use super::case::{Case, Standing};
 use super::limits::NextKey;
 use super::{Way, eligible};
 use crate::{
     Admission, Adoption, Enrolment, Event, EventCode, Identity, InstanceRecord, IssuedCertificate, JoinKind,
-    LastAttempt, Note, StateId, Verdict, Write, clock,
+    LastAttempt, Note, StateClaims, StateId, Trail, Verdict, Write, clock,
 };
 
 /// How many unexpired certificates a record keeps before a join. A client that joins in a tight loop revokes those of
@@ -43,14 +43,15 @@ pub(super) fn admit(
         certified: input.evidence.certified,
         granted: eligible::digest(&names),
     };
+    let passed = passed(&case, way);
     let mut revoke = Vec::new();
     let (uid, roles, bound_key) = (case.uid, input.evidence.roles.clone(), key.key.clone());
     let (write, claims) = if way == Way::Instance {
-        let record = instance(&case, attempt, &times, &mut revoke);
+        let record = InstanceRecord { passed, ..instance(&case, attempt, &times, &mut revoke) };
         let claims = case.base.instance_claims(uid, &record);
         (Write::Instance(record), claims)
     } else {
-        let next = enrolment(case, way, kind, key, attempt, &times, &mut revoke);
+        let next = Enrolment { passed, ..enrolment(case, way, kind, key, attempt, &times, &mut revoke) };
         let claims = next.claims(uid);
         (Write::Enrolment(next), claims)
     };
@@ -186,7 +187,27 @@ fn instance(
         issued,
         last_joined_at: times.now,
         facts: case.input.evidence.facts.clone(),
+        passed: Trail::default(),
     }
+}
+
+/// The marks that the client's next state carries: those of the state that it comes from, and this attempt's. None as
+/// long as each of its joins went on from the one before, for then the trail tells it all.
+fn passed(case: &Case<'_>, way: Way) -> Trail {
+    let of_lineage = |s: &&StateClaims| s.uid == case.uid && s.generation == case.base.generation;
+    let from = case.claims.filter(|_| case.named.is_some()).filter(of_lineage);
+    let mut marks = from.map(|s| s.passed.clone()).unwrap_or_default();
+    let is_alone = case.mode != RecoveryMode::Insecure && !from.is_some_and(|s| s.shared);
+    let goes_on = way == Way::Register || (way == Way::Numbered && case.standing == Standing::Current);
+    if marks.0.is_empty() {
+        if is_alone && goes_on {
+            return marks;
+        }
+        // Whose attempts they were is not known any more. (What one of many holds is not its own alone.)
+        marks = from.filter(|s| !s.shared).map(|s| s.trail.clone()).unwrap_or_default();
+    }
+    marks.push_mark(Enrolment::attempt_hash(case.input.evidence.attempt).short());
+    marks
 }
 
 /// Not the oldest: under a clock that is behind a machine joins again and again, and what it got before must still be
@@ -222,6 +243,7 @@ fn notes(case: &Case<'_>, way: Way, key: &NextKey<'_>, superseded: &[String]) ->
             to_sequence: case.base.sequence,
         },
     );
+    note(case.standing == Standing::Returned, Note::Returned);
     for lock in superseded {
         note(true, Note::LockSuperseded { lock: lock.clone() });
     }

@@ -24,10 +24,19 @@ pub(super) enum Standing {
     Overtaken,
     /// The present one.
     Current,
+    /// Another history's, of whoever made the present join here, and went on there.
+    Returned,
     /// Of this token, greater, and nothing speaks against the enrolment being its past.
     Ahead,
     /// Greater, but its trail has another id where the enrolment stands.
     AheadForked,
+}
+
+impl Standing {
+    /// Nobody else has joined since.
+    pub(super) fn is_present(self) -> bool {
+        matches!(self, Self::Current | Self::Returned)
+    }
 }
 
 pub(super) struct Case<'a> {
@@ -67,7 +76,7 @@ impl<'a> Case<'a> {
         // The current state wins: after a restore the same attempt may have bound another key than the one
         // that the enrolment knows, and the client holds what the state says.
         let bound = match &enrolment.bound_public_key {
-            Some(_) if standing == Standing::Current && named.is_some() => named,
+            Some(_) if standing.is_present() && named.is_some() => named,
             Some(key) => evidence.proven.find(|k| k == key),
             None => None,
         };
@@ -126,6 +135,11 @@ impl<'a> Case<'a> {
         self.input.evidence.position.is_some_and(|p| p == self.input.enrolment.position(self.uid))
     }
 
+    /// By its own marks the presented state's holder is whoever made the present join.
+    pub(super) fn has_been_here(&self) -> bool {
+        self.claims.is_some_and(|s| has_been_at(self.input.enrolment, s))
+    }
+
     /// The id of the presented state, whosever it is: part of what makes a repetition one.
     pub(super) fn presented(&self) -> Option<StateId> {
         self.claims.map(|s| s.state_id)
@@ -175,15 +189,27 @@ fn standing<'a>(
             .then(|| s.trail.at(s.sequence, enrolment.sequence))
             .flatten();
         match (passed, enrolment.last_state_id) {
-            (Some(passed), Some(id)) if passed != id.short() => Standing::AheadForked,
+            (Some(passed), Some(id)) if passed == id.short() => Standing::Ahead,
+            (Some(_), Some(_)) if has_been_at(enrolment, s) => Standing::Returned,
+            (Some(_), Some(_)) => Standing::AheadForked,
             _ => Standing::Ahead,
         }
     } else if s.generation < enrolment.generation {
         Standing::EarlierGeneration
     } else if s.sequence == enrolment.sequence && enrolment.last_state_id == Some(s.state_id) {
         Standing::Current
+    } else if has_been_at(enrolment, s) {
+        Standing::Returned
     } else {
         Standing::Overtaken
     };
     (standing, Some(s))
+}
+
+/// The state's holder has been where the lineage stands: by its own marks it made the present join, or held its state,
+/// before another history took it elsewhere. Of all who have been here, the first to join goes on.
+fn has_been_at(enrolment: &Enrolment, s: &StateClaims) -> bool {
+    let of_id = enrolment.last_state_id.map(StateId::short);
+    let of_attempt = enrolment.last_attempt.as_ref().map(|last| last.attempt.short());
+    s.passed.0.iter().any(|mark| Some(*mark) == of_id || Some(*mark) == of_attempt)
 }

@@ -52,7 +52,8 @@ pub(super) fn apply(case: &mut Case<'_>) {
         last_state_id: Some(s.state_id),
         trail: s.trail.clone(),
         shared: s.shared,
-        adoption: stored.adoption.clone().filter(|_| s.generation == stored.generation),
+        adoption: s.adoption.clone(),
+        passed: s.passed.clone(),
         // The grant was made for whom the backup took for lost.
         resync_until: None,
         facts: stored.facts.clone(),

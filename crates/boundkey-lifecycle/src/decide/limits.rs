@@ -7,7 +7,7 @@ use boundkey_keys::PublicKey;
 use boundkey_token::{RecoveryMode, Token};
 use time::OffsetDateTime;
 
-use super::case::Case;
+use super::case::{Case, Standing};
 use super::{Early, Way, refuse};
 use crate::{Enrolment, IssuedCertificate, JoinKind, RotationRequired, Verdict, clock};
 
@@ -18,10 +18,17 @@ pub(super) fn kind(case: &Case<'_>, way: Way) -> JoinKind {
         Way::Register => return JoinKind::Register,
         // It comes from a lost or reverted state: what was issued before is in doubt, and goes.
         Way::Grant => return JoinKind::Recover,
-        Way::Numbered => (certified_until(&case.base, grace, case.input.now), case.base.certificates_revoked),
+        Way::Numbered => (numbered_until(case, grace), case.base.certificates_revoked),
         Way::Instance | Way::EnterShared | Way::Adopt => shared_until(case, grace),
     };
     if !revoked && is_renewal(until, grace, case.input.now) { JoinKind::Renew } else { JoinKind::Recover }
+}
+
+/// Until when the lineage's certificates run; those of the other history that it comes back from count too.
+fn numbered_until(case: &Case<'_>, grace: Duration) -> Option<OffsetDateTime> {
+    let here = certified_until(&case.base, grace, case.input.now);
+    let elsewhere = case.claims.filter(|_| case.standing == Standing::Returned && case.named.is_some());
+    here.max(elsewhere.map(|s| s.certificates_expire_at))
 }
 
 /// Until when the certificates of this one client run, and whether they were revoked.

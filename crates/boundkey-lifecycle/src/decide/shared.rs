@@ -18,7 +18,7 @@ pub(super) fn join(case: &Case<'_>) -> Result<Way, Early> {
     }
     // What was numbered becomes shared with the next sequence (so does what a heal has to store). A late duplicate
     // must not do that to a lineage: its holder would find a state that is not his.
-    if case.standing == Standing::Current || case.is_live() {
+    if case.standing.is_present() || case.is_live() {
         return Ok(Way::EnterShared);
     }
     Err(confirm(case, ConfirmReason::Shared))
@@ -27,17 +27,19 @@ pub(super) fn join(case: &Case<'_>) -> Result<Way, Early> {
 /// `insecure` was left, and the lineage still is shared: the first live request with a shared state stays.
 /// Nobody is locked here, for many were admitted to this position.
 pub(super) fn leave(case: &Case<'_>) -> Result<Way, Early> {
-    let of_lineage = matches!(case.standing, Standing::Current | Standing::Overtaken | Standing::AheadForked);
+    let of_lineage =
+        case.standing.is_present() || matches!(case.standing, Standing::Overtaken | Standing::AheadForked);
     if !of_lineage {
         return Err(unusable(case, case.standing));
     }
-    let shared = case.standing == Standing::Current || case.claims.is_some_and(|s| s.shared);
+    let shared = case.standing.is_present() || case.claims.is_some_and(|s| s.shared);
     if !shared || case.bound.is_none() || case.named.is_none() {
         return Err(refuse::shared_token(case));
     }
     // After a restore another client's registration may have been repeated alone: it has this state too, and this is his
     // lineage now.
-    let is_his = case.claims.is_none_or(|s| case.base.identity.as_ref() == Some(&s.identity));
+    let is_his =
+        case.has_been_here() || case.claims.is_none_or(|s| case.base.identity.as_ref() == Some(&s.identity));
     if !case.base.shared && !is_his {
         return Err(refuse::shared_token(case));
     }

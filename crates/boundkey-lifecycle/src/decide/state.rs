@@ -2,7 +2,7 @@
 
 use super::case::{Case, Standing};
 use super::{Early, Way, limits, refuse};
-use crate::{Confirm, ConfirmReason, JoinKind, Verdict};
+use crate::{Adoption, Confirm, ConfirmReason, JoinKind, Verdict};
 
 /// Rule 5: a grant stands in for join state and recovery limit, for the holder of the bound key.
 ///
@@ -12,7 +12,7 @@ pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
     if !open || case.bound.is_none() {
         return Ok(None);
     }
-    if case.standing == Standing::Current {
+    if case.standing.is_present() {
         // An ordinary join, and the grant ends with it. But where it would be a recovery, as after a lock that
         // revoked, the grant is for its holder too: else only whoever holds an older copy could use it.
         let renews = limits::kind(case, Way::Numbered) == JoinKind::Renew;
@@ -34,7 +34,7 @@ pub(super) fn resync(case: &Case<'_>) -> Result<Option<Way>, Early> {
 /// Rule 6: the state is the current one of this lineage.
 pub(super) fn check(case: &Case<'_>) -> Result<(), Early> {
     match case.standing {
-        Standing::Current => Ok(()),
+        Standing::Current | Standing::Returned => Ok(()),
         Standing::Overtaken | Standing::AheadForked if fellow(case) => Err(refuse::shared_token(case)),
         Standing::Overtaken | Standing::AheadForked => Err(clone(case)),
         // It registered while the token was shared, and the answer never arrived: a fellow of whoever was adopted.
@@ -65,12 +65,14 @@ fn clone(case: &Case<'_>) -> Early {
     if case.is_live() { refuse::clone(case) } else { confirm(case, ConfirmReason::CloneSuspected) }
 }
 
-/// Another client of the time when the lineage was shared: not a clone, and not the one that stayed.
+/// Another client of the time when the lineage was shared: not a clone, and not the one that stayed. It may have been
+/// the one that stayed in a history that a restore ended.
 fn fellow(case: &Case<'_>) -> bool {
     let (Some(s), adoption) = (case.claims, &case.base.adoption) else { return false };
-    let of_that_time = s.shared || adoption.as_ref().is_some_and(|a| s.sequence < a.sequence);
+    let before = |a: &Adoption| s.sequence < a.sequence;
+    let of_that_time = s.shared || s.adoption.is_some() || adoption.as_ref().is_some_and(before);
     let is_ours = case.base.identity.as_ref() == Some(&s.identity)
-        || adoption.as_ref().is_some_and(|a| a.instance == s.identity);
+        || adoption.as_ref().is_some_and(|a| a.instance == *s.client());
     of_that_time && !is_ours
 }
 

@@ -59,11 +59,13 @@ prop_compose! {
         trail in any_trail(), shared in any::<bool>(), recovery_count in any_number(), key in 1..4_u32,
         identity in any_identity(), certificates_expire_at in any_time(), issued_at in any_time(),
         key_since in prop::option::of(any_time()),
+        adoption in prop::option::of((any_identity(), any_number())), passed in any_trail(),
     ) -> StateClaims {
         StateClaims {
             uid: Uid([uid; 16]), generation: generation as u32, sequence, state_id, trail, shared,
             registration_attempt: None, recovery_count: recovery_count as u32, key: thumb(key), identity,
             certificates_expire_at, issued_at, key_since,
+            adoption: adoption.map(|(instance, sequence)| Adoption { instance, sequence }), passed,
         }
     }
 }
@@ -133,7 +135,7 @@ prop_compose! {
         server.instances = instance.into_iter().map(|(identity, time, revoked)| (identity.id().to_owned(), InstanceRecord {
             last_attempt: LastAttempt { attempt: Enrolment::attempt_hash(attempt(1)), presented: None, identity: identity.clone(), issued_at: time, certified: hash(1), granted: hash(1) },
             identity, certificates_expire_at: time, revoked, issued: vec![IssuedCertificate { ca: CaKind::Host, serial: String::new(), expires_at: time }],
-            last_joined_at: time, facts: MachineFacts::default(),
+            last_joined_at: time, facts: MachineFacts::default(), passed: Trail::default(),
         })).collect();
         server
     }

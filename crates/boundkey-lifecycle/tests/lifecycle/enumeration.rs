@@ -38,6 +38,8 @@ enum Shown {
     Current,
     Ahead,
     AheadForked,
+    /// Forked, and its holder has been where the enrolment stands.
+    Returned,
     SharedFellow,
 }
 
@@ -84,6 +86,8 @@ fn claims(row: &Row, e: &Enrolment) -> Option<StateClaims> {
         certificates_expire_at: e.certificates_expire_at.unwrap_or(start()),
         issued_at: start(),
         key_since: e.key_bound_at,
+        adoption: e.adoption.clone(),
+        passed: Trail::default(),
     };
     match row.shown {
         Shown::Nothing | Shown::Invalid => return None,
@@ -100,10 +104,11 @@ fn claims(row: &Row, e: &Enrolment) -> Option<StateClaims> {
             c.state_id = StateId([4; 16]);
             c.trail.push(c.state_id);
         }
-        Shown::AheadForked => {
+        Shown::AheadForked | Shown::Returned => {
             c.sequence += 1;
             c.trail = Trail(vec![[8; 8], [9; 8]]);
             c.state_id = StateId([9; 16]);
+            c.passed = Trail(if row.shown == Shown::Returned { vec![[1; 8], [9; 8]] } else { Vec::new() });
         }
         Shown::SharedFellow => {
             c.shared = true;
@@ -199,7 +204,7 @@ fn rows() -> impl Iterator<Item = Row> {
         Prove::Secret,
         Prove::WrongSecret,
     ];
-    const SHOWN: [Shown; 10] = [
+    const SHOWN: [Shown; 11] = [
         Shown::Nothing,
         Shown::Invalid,
         Shown::OtherToken,
@@ -209,6 +214,7 @@ fn rows() -> impl Iterator<Item = Row> {
         Shown::Current,
         Shown::Ahead,
         Shown::AheadForked,
+        Shown::Returned,
         Shown::SharedFellow,
     ];
     const LOCKED: [Locked; 4] = [Locked::No, Locked::ByHand, Locked::Here, Locked::Passed];
@@ -249,6 +255,10 @@ impl Row {
     fn proves_bound(&self) -> bool {
         matches!(self.prove, Prove::Bound | Prove::BoundAsNew)
     }
+    /// Nobody joined since its holder did.
+    fn is_present(&self) -> bool {
+        matches!(self.shown, Shown::Current | Shown::Returned)
+    }
     fn bound(&self) -> bool {
         !matches!(self.kind, Kind::Unbound | Kind::Preregistered)
     }
@@ -269,7 +279,7 @@ fn what_must_hold_for_every_combination_holds() {
                 let entitled = match row.kind {
                     Kind::Unbound => row.prove == Prove::Secret || ahead,
                     Kind::Preregistered => row.proves_bound() || ahead,
-                    _ => row.proves_bound() || ahead || (named && row.shown == Shown::Current),
+                    _ => row.proves_bound() || ahead || (named && row.is_present()),
                 };
                 assert!(entitled, "{row:?}");
                 // Nobody passes a lock, but a witness that it was lifted.
@@ -295,7 +305,7 @@ fn what_must_hold_for_every_combination_holds() {
                         }
                         let due = row.rotation_due && row.mode != RecoveryMode::Insecure;
                         let by_grant = a.event.notes.contains(&Note::ByGrant);
-                        let by_state = row.of_old_key && named && (ahead || row.shown == Shown::Current);
+                        let by_state = row.of_old_key && named && (ahead || row.is_present());
                         if due && by_grant && row.prove == Prove::BoundAsNew && !by_state {
                             assert!(next.rotate_requested_at.is_some(), "the rotation stays due: {row:?}");
                         } else if due && a.kind != JoinKind::Register {
@@ -308,8 +318,7 @@ fn what_must_hold_for_every_combination_holds() {
                     }
                 }
                 // Without the current state only a live request by grant, or `insecure`, gets in.
-                if row.bound() && row.mode != RecoveryMode::Insecure && !ahead && row.shown != Shown::Current
-                {
+                if row.bound() && row.mode != RecoveryMode::Insecure && !ahead && !row.is_present() {
                     assert!(row.live && (row.granted || row.kind == Kind::Shared), "{row:?}");
                 }
             }
@@ -320,6 +329,7 @@ fn what_must_hold_for_every_combination_holds() {
                     let registrant =
                         row.shown == Shown::Nothing && matches!(row.prove, Prove::Old | Prove::BoundAsNew);
                     assert!(row.proves_bound() || named || registrant, "{row:?}");
+                    assert!(!row.is_present(), "{row:?}");
                     let position = &lock.position;
                     assert_eq!((position.generation, position.sequence), (1, 3));
                     assert!(!row.granted || !row.proves_bound(), "a grant stands above the lock: {row:?}");

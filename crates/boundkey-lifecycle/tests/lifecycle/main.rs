@@ -8,6 +8,7 @@ mod clocks;
 mod each_rule;
 mod edges;
 mod enumeration;
+mod histories;
 mod properties;
 mod remedies;
 mod rules;

@@ -181,10 +181,12 @@ impl World {
                     let count = self.server.advanced.iter().filter(|n| **n == message.attempt).count();
                     prop_assert_eq!(count, 1, "an attempt was admitted twice");
                 }
-                // Outside `insecure` it takes the current state, a heal, or a live request.
+                // Outside `insecure` it takes the current state, a heal, or a live request. In one history nobody returns.
+                let returned = a.event.notes.contains(&Note::Returned);
+                prop_assert!(!returned || self.restored, "returned, and there was no restore");
                 let current = matches!(&message.state, StateEvidence::Valid(s) if Some(s.state_id) == before.last_state_id);
                 let insecure = token.spec.bound_keypair.recovery.mode == Insecure;
-                prop_assert!(current || healed || was_live || insecure || !before.is_bound());
+                prop_assert!(current || healed || returned || was_live || insecure || !before.is_bound());
             }
             Verdict::Deny(d) => {
                 // Property 2: no lock by a message that was not signed after the lineage got where it stands.

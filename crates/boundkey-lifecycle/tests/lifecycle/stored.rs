@@ -158,6 +158,7 @@ fn every_field_survives_the_store() {
         trail: Trail(vec![[6; 8]]),
         shared: true,
         adoption: Some(Adoption { instance: Identity::Host("h".to_owned()), sequence: 9 }),
+        passed: Trail(vec![[7; 8]]),
         resync_until: Some(start()),
         facts: MachineFacts { hostname: "h".to_owned(), ..MachineFacts::default() },
     };

@@ -287,3 +287,18 @@ fn what_runs_out_is_told_in_a_few_words() {
     });
     assert_eq!(words(&resync), "resync open for 60 min");
 }
+
+/// At the very end of a grant `decide()` takes it for closed, and so does `explain`.
+#[test]
+fn a_grant_ends_at_its_end() {
+    let (mut server, _) = bound(Standard, 1, 1);
+    server.later(60 * DAY);
+    let explained = |server: &Server| see(server).next_join;
+    server.enrolment.resync_until = Some(server.now + Duration::from_micros(1));
+    let open = explained(&server);
+    server.enrolment.resync_until = Some(server.now);
+    let closed = explained(&server);
+    server.enrolment.resync_until = None;
+    assert_eq!(closed, explained(&server));
+    assert_ne!(open, closed);
+}

@@ -40,7 +40,26 @@ pub(crate) fn number(message: &Message, found: &PublicKey) -> u8 {
 /// Where the presented state stands, if its key is proven.
 fn place(store: &Store, message: &Message) -> Option<Against> {
     let held = message.held.as_ref().filter(|held| message.proves(held.key))?;
-    Some(held.log.against(&store.log))
+    Some(held.against(&store.log))
+}
+
+/// The results that a file held, once it holds that of this message.
+pub(crate) fn been(message: &Message) -> Vec<u8> {
+    let mut been = message.held.as_ref().map(|held| held.been.clone()).unwrap_or_default();
+    been.retain(|attempt| *attempt != message.attempt);
+    been.push(message.attempt);
+    been
+}
+
+fn is_present(place: Option<Against>) -> bool {
+    matches!(place, Some(Against::Same | Against::Returned))
+}
+
+/// Is it too late to renew for whoever shows this? What he was given in another history counts too.
+fn too_late(setup: &Setup, store: &Store, held: Option<&Held>, clock: u8) -> bool {
+    let elsewhere = held.filter(|held| held.against(&store.log) == Against::Returned);
+    let ended = |held: &Held| store.papers.too_late_for(setup, u8::MAX, Some(held.at), false, clock);
+    store.papers.too_late(setup, &store.log, clock) && elsewhere.is_none_or(ended)
 }
 
 fn is_ahead(place: Option<Against>) -> bool {
@@ -85,14 +104,13 @@ fn leaves_shared(store: &Store, message: &Message) -> bool {
 /// Rule 5: the owner who is not where the lineage stands, or comes too late.
 fn by_grant(setup: &Setup, store: &Store, message: &Message, clock: u8) -> bool {
     let place = place(store, message);
-    let owner =
-        last_key(&store.log).is_some_and(|bound| message.proves(bound) || place == Some(Against::Same));
+    let owner = last_key(&store.log).is_some_and(|bound| message.proves(bound) || is_present(place));
     if store.mode == RecoveryMode::Insecure || !owner || is_ahead(place) || !grant_open(store, clock) {
         return false;
     }
     match place {
-        Some(Against::Same) => {
-            let late = store.revoked || store.papers.too_late(setup, &store.log, clock);
+        Some(Against::Same | Against::Returned) => {
+            let late = store.revoked || too_late(setup, store, message.held.as_deref(), clock);
             late && !store.log.is_shared()
         }
         _ => is_live(store, message),
@@ -154,7 +172,10 @@ pub(crate) fn counts(setup: &Setup, store: &Store, message: &Message, clock: u8)
         let revoked = !is_ahead(place) && revoked_since(store, at);
         return store.papers.too_late_for(setup, life, at, revoked, clock);
     }
-    (store.revoked && !is_ahead(place)) || store.papers.too_late(setup, &base, clock)
+    match is_ahead(place) {
+        true => store.papers.too_late(setup, &base, clock),
+        false => store.revoked || too_late(setup, store, message.held.as_deref(), clock),
+    }
 }
 
 /// Judges one verdict.
@@ -192,7 +213,7 @@ fn admission(
 ) -> Option<Broken> {
     let (place, base, insecure) =
         (place(store, message), base(store, message), store.mode == RecoveryMode::Insecure);
-    let known = is_ahead(place) || place == Some(Against::Same);
+    let known = is_ahead(place) || is_present(place);
     let advances = matches!(admission.write, Write::Enrolment(_));
     let Some(bound) = last_key(&base) else {
         // Nobody registered in this generation.
@@ -293,10 +314,7 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
     }
     let empty = Log::default();
     let mine = file.held.as_ref().map_or(&empty, |held| &held.log);
-    let stands = match file.held {
-        Some(_) => mine.against(&store.log),
-        None => Against::Behind,
-    };
+    let stands = file.held.as_ref().map_or(Against::Behind, |held| held.against(&store.log));
     if let Some((_, at)) = &store.auto_lock {
         let outlived =
             file.held.is_some() && matches!(mine.against(at), Against::Ahead | Against::AfterReset);
@@ -339,16 +357,19 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
     let holds =
         |key: u8| file.key == key || file.pending.is_some_and(|p| p.current == key || p.new == Some(key));
     if insecure {
-        let known = file.held.is_some() && stands == Against::Same;
+        let known = file.held.is_some() && is_present(Some(stands));
         return if known || holds(bound) { Expected::In } else { Expected::Anything };
     }
     let granted = grant_open(store, clock);
     let stays = || {
-        let late = store.revoked || store.papers.too_late(setup, &store.log, clock);
+        let late = store.revoked || too_late(setup, store, file.held.as_deref(), clock);
         unless_late(&store.log, late && !granted)
     };
     let fellow = !store.log.is_shared() && file.held.as_ref().is_some_and(|held| is_fellow(&store.log, held));
-    if let Some(held) = file.held.as_ref().filter(|_| stands == Against::Same) {
+    if stands == Against::Returned && !store.log.is_shared() {
+        return stays();
+    }
+    if let Some(held) = file.held.as_ref().filter(|_| is_present(Some(stands))) {
         return match store.log.is_shared() || mine.is_shared() {
             // Another one registered alone with the same attempt, in a later history.
             true if fellow => Expected::Denied(Code::SharedToken),
@@ -394,15 +415,19 @@ pub(crate) fn is_alone_elsewhere(store: &Store, file: &File) -> bool {
     let held = file.held.as_deref();
     let is_own =
         held.is_some_and(|held| held.life == life) || file.pending.is_some_and(|p| p.attempt == attempt);
-    let elsewhere = |held: &Held| held.log.against(&store.log) == Against::Forked && !held.log.is_shared();
+    let elsewhere = |held: &Held| held.log.against(&store.log) == Against::Forked && !held.log.ever_shared();
     held.is_some_and(elsewhere) || (!store.log.ever_shared() && !is_own)
 }
 
-/// A client of shared times that is not the one who stayed.
+/// A client of shared times that is not the one who stayed, though it may be that in a history of its own.
 fn is_fellow(log: &Log, held: &Held) -> bool {
-    let Some(Entry::Join { life, .. }) = log.last() else { return false };
-    let adoption = log.adoption();
+    let Some(Entry::Join { life, attempt, .. }) = log.last() else { return false };
+    if held.been.contains(&attempt) {
+        return false;
+    }
+    let (adoption, own) = (log.adoption(), held.log.adoption());
     let of_that_time =
-        held.log.is_shared() || adoption.is_some_and(|(place, _)| held.log.joins().len() <= place);
-    of_that_time && held.life != life && adoption.is_none_or(|(_, adopted)| held.life != adopted)
+        held.log.ever_shared() || adoption.is_some_and(|(place, _)| held.log.joins().len() <= place);
+    let came_as = own.filter(|_| !held.log.is_shared()).map_or(held.life, |(_, adopted)| adopted);
+    of_that_time && held.life != life && adoption.is_none_or(|(_, adopted)| came_as != adopted)
 }

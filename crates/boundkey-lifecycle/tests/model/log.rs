@@ -57,6 +57,8 @@ pub(crate) enum Against {
     /// This one went on from there.
     Ahead,
     Forked,
+    /// Another history, which goes on from a join of this holder's that is the last one there.
+    Returned,
     /// A reset lies between them that only the other one knows.
     BeforeReset,
     /// A reset lies between them that only this one knows.
@@ -159,6 +161,25 @@ pub(crate) struct Held {
     pub(crate) life: u8,
     /// The instant of its join.
     pub(crate) at: u8,
+    /// The attempts whose results this file held, one after the other, in whichever history.
+    pub(crate) been: Vec<u8>,
+}
+
+impl Held {
+    /// Where its holder stands: at the end of a history whose last join was his own, he is wherever he went since. (Not
+    /// where an attempt of his was used a second time: that was a copy's.)
+    pub(crate) fn against(&self, store: &Log) -> Against {
+        let own = match store.joins() {
+            [before @ .., last @ Entry::Join { attempt, .. }] => {
+                self.been.contains(attempt) && !before.iter().any(|entry| entry.same(last))
+            }
+            _ => false,
+        };
+        match self.log.against(store) {
+            Against::Behind | Against::Forked if own => Against::Returned,
+            found => found,
+        }
+    }
 }
 
 /// A shared value that hashes and compares by the fingerprint of all that it says.

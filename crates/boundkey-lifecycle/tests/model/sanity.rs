@@ -25,6 +25,10 @@ pub(crate) enum Sabotage {
     OnlyTheLastCertificates,
     /// Nobody knows who was adopted.
     NoAdoption,
+    /// Nor does a state tell.
+    NoAdoptionInStates,
+    /// States tell nothing of where their holder has been.
+    NoMarks,
 }
 
 impl Sabotage {
@@ -47,6 +51,14 @@ impl Sabotage {
             Self::RandomStateIds => {}
             Self::OnlyTheLastCertificates => enrolment.issued.clear(),
             Self::NoAdoption => enrolment.adoption = None,
+            Self::NoAdoptionInStates | Self::NoMarks => {
+                if let StateEvidence::Valid(claims) = &mut evidence.join_state {
+                    match self {
+                        Self::NoMarks => claims.passed = Trail::default(),
+                        _ => claims.adoption = None,
+                    }
+                }
+            }
             Self::NothingSupersedes => locks.iter_mut().for_each(|lock| lock.origin = LockOrigin::ByHand),
         }
     }
@@ -129,4 +141,22 @@ fn without_adoptions_a_fellow_client_locks_the_one_that_stayed() {
         HISTORIES,
         Scenario { initial_key: Some(0), is_static: true, ..scenario },
     );
+}
+
+fn of_two_in_order(budget: Budget) -> Scenario {
+    let scenario = Scenario { clients: 2, is_orderly: true, is_static: true, ..world(budget) };
+    let modes = &[RecoveryMode::Standard];
+    Scenario { mode: RecoveryMode::Insecure, initial_key: Some(0), modes, ..scenario }
+}
+
+#[test]
+fn without_adoptions_in_states_two_that_were_adopted_lock_each_other() {
+    let budget = Budget { attempts: [2, 2, 0], modes: 2, backups: 1, restores: 1, ..Budget::default() };
+    finds_out(Sabotage::NoAdoptionInStates, HISTORIES, of_two_in_order(budget));
+}
+
+#[test]
+fn without_marks_who_was_alone_in_another_history_is_its_own_clone() {
+    let budget = Budget { attempts: [2, 1, 0], modes: 1, backups: 2, restores: 2, ..Budget::default() };
+    finds_out(Sabotage::NoMarks, HISTORIES, of_two_in_order(budget));
 }

@@ -42,8 +42,6 @@ pub(crate) struct Scenario {
     pub(crate) backup_before_registration: bool,
     /// Nothing is lost, doubled or late.
     pub(crate) is_orderly: bool,
-    /// Longer than a challenge lives: no request outlives a restore.
-    pub(crate) restores_take_long: bool,
     /// The modes that an administrator changes to.
     pub(crate) modes: &'static [RecoveryMode],
     pub(crate) budget: Budget,
@@ -64,7 +62,6 @@ impl Scenario {
             thief_knows_secret: false,
             backup_before_registration: false,
             is_orderly: false,
-            restores_take_long: false,
             modes: &[RecoveryMode::Standard, RecoveryMode::Relaxed, RecoveryMode::Insecure],
             budget,
             sabotage: None,

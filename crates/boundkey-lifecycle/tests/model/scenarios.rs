@@ -100,6 +100,13 @@ fn resync_and_restore() {
     Scenario::new("resync_and_restore", budget).check();
 }
 
+/// A grant joins two histories: its holder is known in both.
+#[test]
+fn resync_and_abandoned_branches() {
+    let budget = Budget { resyncs: 2, backups: 2, restores: 4, steals: 1, ..theft(4, 2) };
+    Scenario::new("resync_and_abandoned_branches", budget).check();
+}
+
 #[test]
 fn revoke_and_recover() {
     let budget =
@@ -126,22 +133,37 @@ fn insecure_and_back() {
 fn of_two(name: &'static str, budget: Budget) -> Scenario {
     let scenario = Scenario::new(name, Budget { modes: 2, ..budget });
     let modes = &[Standard, Insecure];
-    Scenario {
-        mode: Insecure,
-        clients: 2,
-        initial_key: Some(0),
-        is_static: true,
-        restores_take_long: true,
-        modes,
-        ..scenario
-    }
+    Scenario { mode: Insecure, clients: 2, initial_key: Some(0), is_static: true, modes, ..scenario }
 }
 
-/// In order, and once: docs/model.md, "What was seen", says what a second restore or a lost answer leads to.
+/// There and back again, too.
+fn two_and_restores() -> Budget {
+    Budget { attempts: [4, 4, 0], backups: 2, restores: 3, ..Budget::default() }
+}
+
 #[test]
-fn two_clients_and_a_restore() {
-    let budget = Budget { attempts: [4, 4, 0], backups: 1, restores: 1, ..Budget::default() };
-    Scenario { is_orderly: true, ..of_two("two_clients_and_a_restore", budget) }.check();
+fn two_clients_and_restores() {
+    of_two("two_clients_and_restores", two_and_restores()).check();
+}
+
+/// Nothing lost and nothing late, so it gets further.
+#[test]
+fn two_clients_and_restores_in_order() {
+    let scenario = of_two("two_clients_and_restores_in_order", two_and_restores());
+    Scenario { is_orderly: true, ..scenario }.check();
+}
+
+#[test]
+fn two_clients_that_begin_alone() {
+    let scenario = of_two("two_clients_that_begin_alone", two_and_restores());
+    Scenario { mode: Standard, is_orderly: true, budget: Budget { modes: 3, ..scenario.budget }, ..scenario }
+        .check();
+}
+
+#[test]
+fn two_bots_and_restores() {
+    let budget = Budget { clocks: 2, revokes: 1, ..two_and_restores() };
+    Scenario { is_bot: true, limit: 3, ..of_two("two_bots_and_restores", budget) }.check();
 }
 
 #[test]
@@ -151,9 +173,15 @@ fn two_clients_and_a_thief() {
 }
 
 #[test]
-fn two_clients_a_thief_and_a_restore() {
-    let budget = Budget { attempts: [3, 3, 2], steals: 2, backups: 1, restores: 1, ..Budget::default() };
-    Scenario { is_orderly: true, ..of_two("two_clients_a_thief_and_a_restore", budget) }.check();
+fn two_clients_a_thief_and_restores() {
+    let budget = Budget { attempts: [3, 3, 2], steals: 2, ..two_and_restores() };
+    of_two("two_clients_a_thief_and_restores", budget).check();
+}
+
+#[test]
+fn two_clients_a_thief_and_restores_in_order() {
+    let budget = Budget { attempts: [3, 3, 2], steals: 2, ..two_and_restores() };
+    Scenario { is_orderly: true, ..of_two("two_clients_a_thief_and_restores_in_order", budget) }.check();
 }
 
 #[test]
@@ -193,7 +221,7 @@ fn clone_in_insecure() {
 
 #[test]
 fn reset() {
-    let budget = Budget { resets: 2, backups: 1, restores: 2, ..theft(4, 2) };
+    let budget = Budget { resets: 2, own_rotations: 1, backups: 1, restores: 2, ..theft(4, 2) };
     Scenario::new("reset", budget).check();
 }
 

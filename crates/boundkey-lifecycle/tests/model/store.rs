@@ -275,7 +275,8 @@ impl Store {
                 let key = judge::number(message, &retry.bound_key);
                 let log = store.log.clone();
                 let (life, at) = judge::given(store, message, clock);
-                let held = Print::new(Held { claims: retry.claims, log, key, life, at });
+                let been = judge::been(message);
+                let held = Print::new(Held { claims: retry.claims, log, key, life, at, been });
                 unchanged(Answer::Result { held, again: true })
             }
             Verdict::RotationRequired(_) => unchanged(Answer::Rotate),
@@ -354,7 +355,7 @@ impl Store {
             claims = next.enrolment.claims(UID).filter(|_| !next.enrolment.shared).unwrap_or(claims);
         }
         let log = next.log.clone();
-        (next, Held { claims, log, key, life, at: clock })
+        (next, Held { claims, log, key, life, at: clock, been: judge::been(message) })
     }
 
     /// Of clients whose certificates ended long ago there is no record any more, whatever the clock says later.

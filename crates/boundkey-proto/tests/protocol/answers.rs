@@ -1,8 +1,9 @@
 //! `answers.json`: what a client makes of answers, of challenges, and of what is no answer at all.
 
 use boundkey_proto::{
-    Answer, BeginReply, Certificates, ClientError, Identity, JoinAnswer, JoinKindName, JoinResult, Problem,
-    ResultFault, SignedBundle, build_complete, read_answer, read_begin_answer, read_challenge, result_digest,
+    Answer, BeginReply, Certificates, ClientError, Identity, JoinAnswer, JoinKindName, JoinResult,
+    MAX_JOIN_STATE, Problem, ResultFault, SignedBundle, build_complete, read_answer, read_begin_answer,
+    read_challenge, result_digest,
 };
 use serde_json::{Value, json};
 
@@ -291,6 +292,10 @@ fn a_result_must_end_this_attempt_and_bind_a_key_that_is_held() {
     assert_eq!(result().check(&other, holds), Err(ResultFault::OtherAttempt));
     let foreign = ResultFault::ForeignKey { found: public(BOUND).thumbprint() };
     assert_eq!(result().check(&request(), |_| false), Err(foreign));
+    let of =
+        |length: usize| JoinResult { join_state: "s".repeat(length), ..result() }.check(&request(), holds);
+    assert_eq!(of(MAX_JOIN_STATE), Ok(()));
+    assert_eq!(of(MAX_JOIN_STATE + 1), Err(ResultFault::LongState { bytes: 8193 }));
     let certificates = result().certificates.expect("certificates");
     assert_eq!(certificates.chain_der(), Ok(vec![b"DER".to_vec(), b"CA".to_vec()]));
     let empty = Certificates { x509_chain: vec![], ssh: None };

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boundkey_keys::Signer;
-use boundkey_lifecycle::{Identity, InvalidState, StateEvidence, Trail};
+use boundkey_lifecycle::{Adoption, Identity, InvalidState, StateClaims, StateEvidence, Trail};
 use boundkey_proto::{
     BundleError, CHALLENGE_TYP, CaBundle, ChallengeError, Complete, MAX_BODY, MAX_CHALLENGE, ProtoError,
     SignedBundle, open_state, read_challenge, receive_complete, seal_state,
@@ -181,6 +181,16 @@ fn a_join_state_keeps_to_its_ranges() {
     assert_eq!(opened(|s| s.identity = Identity::Host("h".repeat(64))), Ok(()));
     assert_eq!(opened(|s| s.identity = Identity::Host("h".repeat(65))), refused);
     assert_eq!(opened(|s| s.key_since = None), Ok(()));
+    assert_eq!(opened(|s| s.passed = Trail(vec![[1; 8]; 16])), Ok(()));
+    assert_eq!(opened(|s| s.passed = Trail(vec![[1; 8]; 17])), refused);
+    let adopted = |sequence, length| {
+        let instance = Identity::BotInstance("b".repeat(length));
+        let claims = StateClaims { adoption: Some(Adoption { instance, sequence }), ..states::claims() };
+        open_state(&seal_state(&claims, CLUSTER, &master()), CLUSTER, &master())
+            == StateEvidence::Valid(Box::new(claims))
+    };
+    assert!(adopted(1, 64) && adopted((1 << 53) - 1, 1));
+    assert!(!adopted(0, 64) && !adopted(1 << 53, 64) && !adopted(1, 65));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use boundkey_lifecycle::{Hash32, Identity, InvalidState, StateClaims, StateEvidence, StateId, Trail, Uid};
+use boundkey_lifecycle::{
+    Adoption, Hash32, Identity, InvalidState, StateClaims, StateEvidence, StateId, Trail, Uid,
+};
 use boundkey_proto::{
     AttemptId, Complete, Position, Request, Transcript, issue_challenge, open_state, read_challenge,
     receive_complete, result_digest, seal_state,
@@ -179,15 +181,18 @@ fn time() -> impl Strategy<Value = OffsetDateTime> {
 fn any_claims() -> impl Strategy<Value = StateClaims> {
     let ids = (any::<[u8; 16]>(), any::<[u8; 16]>(), prop::collection::vec(any::<[u8; 8]>(), 1..=16));
     let counts = (any::<u32>(), 1..(1u64 << 53), any::<u32>(), any::<bool>(), any::<Option<[u8; 32]>>());
-    (ids, counts, any::<u8>(), any::<bool>(), (time(), time(), time())).prop_map(
+    let adopted = prop::option::of(1..(1u64 << 53));
+    (ids, counts, any::<u8>(), any::<bool>(), (time(), time(), time()), adopted).prop_map(
         |(
             (uid, state, trail),
             (generation, sequence, recoveries, shared, registration),
             seed,
             host,
             times,
+            adopted,
         )| {
             let id = "6f1d0c52-9f0e-4f6f-8b42-0d6f5a3c9e11".to_owned();
+            let name = if host { Identity::Host } else { Identity::BotInstance };
             StateClaims {
                 uid: Uid(uid),
                 generation,
@@ -198,10 +203,12 @@ fn any_claims() -> impl Strategy<Value = StateClaims> {
                 registration_attempt: registration.map(Hash32),
                 recovery_count: recoveries,
                 key: public(seed).thumbprint(),
-                identity: if host { Identity::Host(id) } else { Identity::BotInstance(id) },
+                identity: name(id),
                 certificates_expire_at: times.0,
                 issued_at: times.1,
                 key_since: host.then_some(times.2),
+                passed: Trail(if host { Vec::new() } else { vec![[seed; 8]; 16] }),
+                adoption: adopted.map(|sequence| Adoption { instance: name("d".repeat(64)), sequence }),
             }
         },
     )

@@ -1,7 +1,7 @@
 //! `states.json`: join states, as servers make them and take them back. For other servers: to clients they are opaque.
 
 use boundkey_keys::{MacKey, Purpose, sign_mac_jws};
-use boundkey_lifecycle::{Hash32, Identity, StateClaims, StateEvidence, StateId, Trail, Uid};
+use boundkey_lifecycle::{Adoption, Hash32, Identity, StateClaims, StateEvidence, StateId, Trail, Uid};
 use boundkey_proto::{STATE_TYP, open_state, seal_state};
 use serde_json::{Value, json};
 use time::Duration;
@@ -26,6 +26,18 @@ pub(crate) fn claims() -> StateClaims {
         certificates_expire_at: datetime!(2026-11-24 07:00:00 UTC),
         issued_at: datetime!(2026-11-23 07:00:00.123456 UTC),
         key_since: Some(datetime!(2026-11-01 00:00:00 UTC)),
+        adoption: None,
+        passed: Trail::default(),
+    }
+}
+
+/// Of a client that stayed when its token was no longer shared.
+fn adopted() -> StateClaims {
+    let instance = Identity::Host("0b9c4a52-0d1f-4f6f-8b42-0d6f5a3c9e22".to_owned());
+    StateClaims {
+        adoption: Some(Adoption { instance, sequence: 2 }),
+        passed: Trail(vec![[0xe1; 8], [0xa7; 8]]),
+        ..claims()
     }
 }
 
@@ -56,6 +68,11 @@ pub(crate) fn file() -> Value {
     let epoch = master().current();
     let header = format!(r#"{{"alg":"HS256","kid":"{epoch}","typ":"{STATE_TYP}"}}"#);
     let join_key = master().derive(Purpose::JoinState, epoch).expect("current");
+    let of_adopted = |change: fn(String) -> String| {
+        let state = seal_state(&adopted(), CLUSTER, &master());
+        let payload = unb64(state.split('.').nth(1).expect("three parts"));
+        under_the_key(&change(String::from_utf8(payload).expect("UTF-8")))
+    };
     let mac = |header: &str| {
         forge(header, &payload, |input| boundkey_keys::hmac_sha256(join_key.as_bytes(), input).to_vec())
     };
@@ -67,6 +84,22 @@ pub(crate) fn file() -> Value {
             "of an epoch that is unknown here",
             seal_state(&claims(), CLUSTER, &keyring_at(2, 0x22, 77)),
             "valid",
+        ),
+        ("of one that was adopted", seal_state(&adopted(), CLUSTER, &master()), "valid"),
+        (
+            "adopted at sequence 0",
+            of_adopted(|payload| payload.replace("\"seq\":2},", "\"seq\":0},")),
+            "unreadable",
+        ),
+        (
+            "with another member in adoption",
+            of_adopted(|payload| payload.replace("\"seq\":2},", "\"seq\":2,\"admin\":true},")),
+            "unreadable",
+        ),
+        (
+            "with a mark of 7 bytes",
+            of_adopted(|payload| payload.replace("\"p6enp6enp6c\"]", "\"p6enp6enpw\"]")),
+            "unreadable",
         ),
         ("of a retired epoch", seal_state(&claims(), CLUSTER, &keyring_at(2, 0x22, 1)), "unknown_epoch"),
         (
@@ -152,7 +185,8 @@ fn a_server_takes_the_states_of_the_file_and_no_other() {
         let found = open_state(text(&case, "join_state"), CLUSTER, &master());
         assert_eq!(state_word(&found), text(&case, "expect"), "{}", case["name"]);
         if let StateEvidence::Valid(found) = found {
-            assert_eq!(*found, claims(), "{}", case["name"]);
+            let made = if case["name"] == "of one that was adopted" { adopted() } else { claims() };
+            assert_eq!(*found, made, "{}", case["name"]);
         }
     }
 }
@@ -179,4 +213,11 @@ fn the_claims_stand_in_the_order_of_the_chapter() {
         key = thumbprint(BOUND)
     );
     assert_eq!(payload(), expected);
+    let state = seal_state(&adopted(), CLUSTER, &master());
+    let of_adopted = String::from_utf8(unb64(state.split('.').nth(1).expect("three parts"))).expect("UTF-8");
+    let more = concat!(
+        r#","adoption":{"instance":{"host":"0b9c4a52-0d1f-4f6f-8b42-0d6f5a3c9e22"},"seq":2},"#,
+        r#""passed":["4eHh4eHh4eE","p6enp6enp6c"]}"#
+    );
+    assert_eq!(of_adopted, format!("{}{more}", expected.strip_suffix('}').expect("an object")));
 }

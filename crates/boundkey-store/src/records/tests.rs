@@ -161,6 +161,7 @@ fn enrolment() -> EnrolmentRecord {
             shared: true,
             adoption: Some(Adoption { instance: Identity::BotInstance("7d1d".to_owned()), sequence: 6 }),
             resync_until: Some(at(11)),
+            passed: Trail::default(),
             facts: facts(),
         },
     }
@@ -185,6 +186,7 @@ fn instance() -> InstanceEntry {
             issued: issued(),
             last_joined_at: at(13),
             facts: facts(),
+            passed: Trail::default(),
         },
     }
 }

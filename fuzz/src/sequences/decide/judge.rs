@@ -112,7 +112,10 @@ impl World {
         let live = message.position == Some(before.position(UID));
         let current = claims.is_some_and(|s| s.uid == UID && Some(s.state_id) == before.last_state_id);
         let insecure = self.mode() == RecoveryMode::Insecure;
-        assert!(current || healed || live || insecure || !before.is_bound(), "admitted without a reason");
+        let returned = has(|note| matches!(note, Note::Returned));
+        assert!(!returned || self.restored, "returned, and there was no restore");
+        let reason = current || healed || returned || live || insecure || !before.is_bound();
+        assert!(reason, "admitted without a reason");
 
         admission.record_issued([IssuedCertificate {
             ca: CaKind::Host,
