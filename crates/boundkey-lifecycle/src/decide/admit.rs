@@ -151,6 +151,9 @@ fn enrolment(
     if key.rotated {
         next.last_rotated_at = Some(times.now);
     }
+    if way == Way::Register && initial.is_none() && key.overdue {
+        next.rotate_requested_at = Some(times.now);
+    }
 
     next.issued.retain(|c| c.expires_at > input.now);
     if kind == JoinKind::Recover && !next.shared {

@@ -158,11 +158,17 @@ fn rotated<'a>(
 /// Registration by secret: the key was made for it, so nothing is due.
 fn registered<'a>(case: &Case<'a>) -> Result<NextKey<'a>, Early> {
     let proven = &case.input.evidence.proven;
-    let key = match (offered(case)?, &proven.current) {
-        (Some(new), _) => new,
-        (None, Some(current)) => current.public_key(),
-        (None, None) => return Err(refuse::no_key(case)),
-    };
+    let current = proven.current.as_ref().map(boundkey_keys::ProvenKey::public_key);
+    let new = proven.new.as_ref().map(boundkey_keys::ProvenKey::public_key);
+    // A reset that caught a rotation on its way voided the one new key that the attempt can offer. It is let in with the
+    // key that it had before, and makes another at its next join.
+    if let (Some(current), Some(void)) = (current, new.filter(|new| is_void(case, new)))
+        && current != void
+        && !is_void(case, current)
+    {
+        return Ok(NextKey { key: current, rotated: false, fresh: false, overdue: true });
+    }
+    let Some(key) = offered(case)?.or(current) else { return Err(refuse::no_key(case)) };
     // What a reset unbound is never bound again, or the leaked key would be in force with the new secret.
     if is_void(case, key) {
         return Err(ask(case.input.now));

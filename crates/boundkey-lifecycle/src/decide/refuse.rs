@@ -366,7 +366,7 @@ pub(super) fn new_key_not_new(case: &Case<'_>) -> Early {
         case,
         Code::NewKeyNotNew,
         format!(
-            "the key offered as new to token `{}` is the present one, or one that a reset made void; a new key has to be made for each rotation (an agent that a reset caught in the middle of one registers anew after `boundkey-agent forget`)",
+            "the key offered as new to token `{}` is the present one, or one that a reset made void; a new key has to be made for each rotation (an agent that two resets caught in the middle of one registers anew after `boundkey-agent forget`)",
             case.token.name
         ),
     )

@@ -111,3 +111,45 @@ fn a_lock_stands_against_every_state_that_is_not_ahead_of_the_record() {
         assert_eq!(thief.join(&mut server), Outcome::Denied(Code::Locked), "{joins}");
     }
 }
+
+/// Fails if a reset that caught a rotation on its way shuts the machine out of its new registration: the only new key that
+/// its attempt can offer was bound when the reset came, and is void.
+#[test]
+fn a_reset_in_the_middle_of_a_rotation_is_answered_with_the_key_from_before_it() {
+    let (mut server, mut client) = bound(Standard, 1, 2);
+    let before = client.key;
+    server.verb(Verb::Rotate { at: None });
+    client.begin();
+    client.make_key();
+    let message = client.message(None);
+    let rotated = admitted(server.handle(&message)).bound_key;
+    // The answer is lost, and the token is reset.
+    server.reset();
+    client.secret = Some(server.secret);
+    let message = client.message(None);
+    let admission = admitted(server.handle(&message));
+    assert_eq!((admission.kind, &admission.bound_key), (JoinKind::Register, &key(before)));
+    assert_eq!(admission.event.notes, [Note::RotationOverdue]);
+    client.store(&admission.claims);
+    // It makes another key at its next join.
+    assert_eq!(client.join(&mut server), RENEWED);
+    let bound = server.enrolment.bound_public_key.clone();
+    assert!(bound.is_some() && bound != Some(key(before)) && bound != Some(rotated));
+    assert_eq!(server.enrolment.rotate_requested_at, None);
+    assert_eq!(client.join(&mut server), RENEWED);
+}
+
+/// Two resets voided both of its keys: neither is bound again.
+#[test]
+fn a_registration_that_has_only_void_keys_is_refused() {
+    let (mut server, _) = bound(Standard, 1, 1);
+    server.reset();
+    server.enrolment.secret.void(thumb(1));
+    server.enrolment.secret.void(thumb(2));
+    let of = |current, new| Message::new(current, 7).with_new(new).with_secret(server.secret);
+    assert_eq!(word(&server.verdict(&of(1, 2))), "deny new_key_not_new");
+    assert_eq!(word(&server.verdict(&of(1, 1))), "deny new_key_not_new");
+    assert_eq!(word(&server.verdict(&of(3, 3))), "deny new_key_not_new");
+    assert_eq!(word(&server.verdict(&of(3, 2))), "admit register");
+    assert_eq!(word(&server.verdict(&of(1, 3))), "admit register");
+}

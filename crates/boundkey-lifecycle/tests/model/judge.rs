@@ -343,11 +343,9 @@ pub(crate) fn expected(setup: &Setup, store: &Store, file: &File, clock: u8) -> 
     let Some(bound) = last_key(&store.log) else {
         let initial = setup.initial_key.filter(|_| store.log.resets() == 0);
         let right = initial.map_or(file.secret == Some(store.secret), |initial| file.key == initial);
-        // A reset that came while a rotation was under way voided the one new key that the attempt can offer.
-        let offers_void = file
-            .pending
-            .and_then(|pending| pending.new)
-            .is_some_and(|new| store.enrolment.secret.void_keys.contains(&key(new).thumbprint()));
+        // Two resets that came while a rotation was under way voided both keys that the attempt can offer.
+        let is_void = |n: u8| store.enrolment.secret.void_keys.contains(&key(n).thumbprint());
+        let offers_void = file.pending.is_some_and(|p| is_void(p.current) && p.new.is_some_and(is_void));
         return match right {
             true if offers_void => Expected::Denied(Code::NewKeyNotNew),
             true => Expected::In,
