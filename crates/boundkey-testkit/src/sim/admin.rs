@@ -201,9 +201,24 @@ impl World {
             Ok(None) if verb == "create" && history == self.judge.history => {
                 self.enrol_anew(token, self.tokens[token].spec_secret());
             }
+            Ok(None)
+                if verb == "apply" && history == self.judge.history && self.spec_secret_is_new(token) =>
+            {
+                self.enrol_anew(token, self.tokens[token].spec_secret());
+            }
             Ok(_) => {}
             Err(refusal) => self.note(|| format!("the administrator is refused {verb}: {refusal}")),
         }
+    }
+
+    /// The file has another secret than the store knew, as after a restore to before the token was made anew: it is in
+    /// force by the apply.
+    fn spec_secret_is_new(&self, token: usize) -> bool {
+        let plan = &self.tokens[token];
+        let Some(view) = self.judge.view(&plan.name) else { return false };
+        let record = &view.enrolment.secret;
+        let in_force = !view.enrolment.is_bound() && record.generated.is_none() && !record.spec_void;
+        in_force && plan.spec_secret().is_some() && plan.spec_secret() != view.secret
     }
 
     /// After `reset`, or when the token was created again: the machine is given the new secret, or the initial key again;

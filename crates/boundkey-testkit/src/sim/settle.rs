@@ -134,6 +134,18 @@ impl World {
             let owner =
                 (0..self.actors.len()).find(|a| self.actors[*a].honest && self.actors[*a].token == token);
             let owner_is_in = matches!(owner.and_then(|owner| self.joins_now(owner)), Some(Ok(())));
+            if !owner_is_in && self.fault.is_none() && self.is_older_than_a_reset(token) {
+                // Both server and machine forgot a reset, and the copy is of after it: it looks like the machine that the
+                // reset was for. A reset, of which the machine is told, is the remedy.
+                self.verb("reset", token, Default::default());
+                let done = self.time() + MINUTE;
+                self.run_until(done);
+                *self.report.helped.entry("a snapshot older than a reset: reset").or_default() += 1;
+                if !owner.is_some_and(|owner| matches!(self.joins_now(owner), Some(Ok(())))) {
+                    self.fail(format!("the owner of what actor {thief} copied is still out after a reset"));
+                    return;
+                }
+            }
             if self.fault.is_none() && self.copy_joins(thief) {
                 if !owner_is_in && self.judge.is_registrant(thief) {
                     self.report.copies_first += 1;
@@ -145,6 +157,12 @@ impl World {
             }
         }
         self.report.copies_out += u64::from(self.fault.is_none());
+    }
+
+    fn is_older_than_a_reset(&mut self, token: usize) -> bool {
+        let name = self.tokens[token].name.clone();
+        let taint = self.judge.taint(&name);
+        taint.revert && taint.reset
     }
 
     /// One try of a thief, who does not insist.

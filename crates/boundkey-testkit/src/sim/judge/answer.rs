@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::view::target_of;
 use super::{Judge, Sent, Shown, Verdict};
+use crate::sim::hub::DiskView;
 use crate::sim::report::Report;
 
 /// What a server came to with one message.
@@ -166,7 +167,9 @@ impl Judge {
         if Some(result.attempt.0) != sent.disk.attempt {
             return Err("the answer is for another attempt".to_owned());
         }
-        let shown = shown(&result.join_state).ok_or("the join state is not of the form of one")?;
+        let mut shown = shown(&result.join_state).ok_or("the join state is not of the form of one")?;
+        shown.attempt = result.attempt.0;
+        shown.from = sent.disk.state.filter(|_| self.has_its_key(&sent.disk));
         if shown.identity != target_of(&result.identity) {
             return Err("the join state names another than the answer".to_owned());
         }
@@ -181,6 +184,14 @@ impl Judge {
             self.serial("ssh", &id, sha256(&[line.as_bytes()]))?;
         }
         Ok(())
+    }
+
+    /// The key that the presented state names.
+    fn has_its_key(&self, disk: &DiskView) -> bool {
+        let joined = self.presented(disk).and_then(|label| self.joined.get(&label));
+        joined.is_some_and(|joined| {
+            [disk.bound, disk.new].iter().flatten().any(|key| joined.keys.contains(key))
+        })
     }
 
     fn serial(&mut self, kind: &'static str, serial: &[u8], content: [u8; 32]) -> Verdict {
@@ -201,7 +212,7 @@ fn shown(text: &str) -> Option<Shown> {
     let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
     let label = engine.decode(claims["jti"].as_str()?).ok()?.try_into().ok()?;
     let identity = target_of(&serde_json::from_value(claims["identity"].clone()).ok()?);
-    Some(Shown { label, identity, shared: claims["shared"].as_bool()? })
+    Some(Shown { label, identity, shared: claims["shared"].as_bool()?, attempt: [0; 16], from: None })
 }
 
 /// What is signed of a certificate, and its serial.

@@ -132,9 +132,6 @@ impl Judge {
                     if !before.is_key_of(&sent.disk) {
                         return Err(format!("{token}: somebody without the shared key joined"));
                     }
-                    if self.leaves_its_line(&before, sent) {
-                        self.taint(&token).doubled = true;
-                    }
                 }
                 _ => return Err(format!("{token}: `{}` changes no enrolment, or several", event.code)),
             }
@@ -216,7 +213,8 @@ impl Judge {
         let Some(label) = before.label() else {
             return Err(format!("{token}: locked before anybody joined"));
         };
-        if self.knows(sent.from, label) || self.can_show(sent.from, &sent.disk, label) {
+        let returned = self.has_returned(&sent.disk, label, boundkey_lifecycle::TRAIL_LENGTH) == Some(true);
+        if returned || self.knows(sent.from, label) || self.can_show(sent.from, &sent.disk, label) {
             return Err(format!("{token}: locked by a holder of the present state (actor {})", sent.from));
         }
         if self.is_fellow(before, &sent.disk) {
@@ -281,7 +279,11 @@ impl Judge {
         }
 
         // Who.
-        if case.proven().all(|key| before.dead.contains(&key)) && !healed {
+        let returned = case.noted("returned");
+        // The same attempt may have bound another key in another history: the state says which.
+        let named = presented.filter(|_| case.presented == before.label());
+        let by_state = named.is_some_and(|joined| case.proven().any(|key| joined.keys.contains(&key)));
+        if case.proven().all(|key| before.dead.contains(&key)) && !healed && !returned && !by_state {
             return Err("a key that was rotated away was admitted".to_owned());
         }
         if event.code == "registered" {
@@ -310,11 +312,17 @@ impl Judge {
             }
         } else if left_shared {
             let shown = self.shown(&case.sent.disk);
-            if !shown.is_some_and(|shown| shown.shared) && case.presented != before.label() {
+            if !shown.is_some_and(|shown| shown.shared) && case.presented != before.label() && !returned {
                 return Err("adopted without a state of shared times".to_owned());
             }
         } else {
             let label = before.label().ok_or("admitted to a lineage without a first join")?;
+            if returned && self.has_returned(&case.sent.disk, label, usize::MAX) != Some(true) {
+                return Err("admitted as one who had been here, and was not".to_owned());
+            }
+            if returned {
+                return self.counted(case, healed, by_grant, presented);
+            }
             if !self.can_show(case.sent.from, &case.sent.disk, label) {
                 let honest = self.holders.get(case.sent.from).is_some_and(|holder| holder.honest);
                 let who = if honest { "the owner" } else { "the clone" };
@@ -351,6 +359,9 @@ impl Judge {
         // Certificates of earlier joins that nobody revoked; but for those of a clock that was ahead.
         let mut ends: Vec<_> = stood.issued.iter().map(|certificate| certificate.expires_at).collect();
         ends.retain(|end| *end - case.now <= grace);
+        // Where it comes back from it was given some, too.
+        let returned = presented.filter(|_| case.noted("returned"));
+        ends.extend(returned.and_then(|joined| joined.expires));
         let expires = last.map(|last| ends.into_iter().fold(last, Ord::max));
         let revoked = !healed && stood.certificates_revoked;
         if let Some(expires) = expires.filter(|_| numbered && code != "registered") {
@@ -428,32 +439,13 @@ impl Judge {
         }
     }
 
-    /// Does this one become the one client while another honest machine is it, here or in another history?
+    /// Does this one become the one client by a grant, where other machines have the key too?
     fn doubles(&self, case: &Case<'_>, token: &str) -> bool {
-        let others: Vec<_> = (0..self.holders.len())
-            .filter(|actor| *actor != case.sent.from)
-            .filter(|actor| self.holders[*actor].honest && self.holders[*actor].token == token)
-            .collect();
-        let was = |actor: &ActorId| {
-            let shown = self.shown(&self.holders[*actor].knows.disk).filter(|shown| !shown.shared);
-            let joined = shown.and_then(|shown| self.joined.get(&shown.label));
-            joined.is_some_and(|joined| {
-                joined.uid == case.before.uid
-                    && (joined.generation, joined.sequence) >= (case.after.generation, case.after.sequence)
-            })
+        let other = |(actor, holder): (ActorId, &super::Holder)| {
+            actor != case.sent.from && holder.honest && holder.token == token
         };
-        match case.before.label() {
-            Some(label) if case.noted("by_grant") => !others.is_empty() && case.presented != Some(label),
-            _ => case.noted("left_shared") && others.iter().any(was),
-        }
-    }
-
-    /// Was this one client adopted in a history that is not this one? It is given a state of this one's, and were the other
-    /// history restored, that would be a clone's.
-    fn leaves_its_line(&self, before: &View, sent: &Sent) -> bool {
-        let shown = self.shown(&sent.disk).filter(|shown| !shown.shared);
-        let Some((shown, stands)) = shown.zip(before.label()) else { return false };
-        self.descends(stands, shown.label, usize::MAX) == Some(false)
+        let behind = case.before.label().is_some_and(|label| case.presented != Some(label));
+        case.noted("by_grant") && behind && self.holders.iter().enumerate().any(other)
     }
 
     /// A bot that recovers is a new instance, and still the same bot.

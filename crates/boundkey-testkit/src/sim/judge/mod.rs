@@ -18,6 +18,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use boundkey_keys::Thumbprint;
+use boundkey_lifecycle::TRAIL_LENGTH;
 use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
@@ -79,6 +80,10 @@ struct Shown {
     identity: String,
     /// One of many clients'.
     shared: bool,
+    /// Who has it made this attempt,
+    attempt: Attempt,
+    /// and held that state then, with its key.
+    from: Option<[u8; 32]>,
 }
 
 /// What was sent, and what its sender's disk said then.
@@ -100,10 +105,8 @@ pub(super) struct Taint {
     pub(super) revert: bool,
     /// Bound anew by the administrator.
     pub(super) reset: bool,
-    /// Two machines that hold one static key were each the one client of its token: the second came by a resync grant, or
-    /// was adopted when a restored store had forgotten the first. Rule 6 takes the first for a clone.
-    /// So it does where the adopted one went on as one of many in a history that knew nothing of that, and another
-    /// restore brought the first history back.
+    /// Of two machines that hold one static key the second came by a resync grant, outside of shared operation. Rule 6
+    /// takes the first for a clone.
     pub(super) doubled: bool,
     /// When a copy was admitted that is in use since.
     first_use: Option<Micros>,
@@ -178,8 +181,33 @@ impl Judge {
         let (Some(holder), Some(joined)) = (self.holders.get(actor), self.joined.get(&label)) else {
             return false;
         };
-        let has_key = || joined.keys.iter().any(|key| holder.knows.keys.contains(key));
+        // The same attempt may have bound another key in another history: here it is the one on record.
+        let here = self.views.tokens.get(&holder.token).filter(|view| view.label() == Some(label));
+        let here = here.and_then(|view| view.enrolment.bound_public_key.as_ref()).map(|key| key.thumbprint());
+        let has_key = || match here {
+            Some(key) => holder.knows.keys.contains(&key),
+            None => joined.keys.iter().any(|key| holder.knows.keys.contains(key)),
+        };
         self.presented(disk) == Some(label) || (disk.attempt == Some(joined.attempt) && has_key())
+    }
+
+    /// Did this disk's state come, one join after the other, from the attempt that made that join, in whichever history?
+    /// None: not within so many joins.
+    fn has_returned(&self, disk: &DiskView, label: Label, within: usize) -> Option<bool> {
+        let joined = self.joined.get(&label)?;
+        let mut at = disk.state;
+        for _ in 0..within {
+            let Some(shown) = at.and_then(|state| self.states.get(&state)) else { return Some(false) };
+            let presented = self.joined.get(&shown.label);
+            if presented.is_none_or(|p| (p.uid, p.generation) != (joined.uid, joined.generation)) {
+                return Some(false);
+            }
+            if shown.attempt == joined.attempt {
+                return Some(true);
+            }
+            at = shown.from;
+        }
+        None
     }
 
     fn knows(&self, actor: ActorId, label: Label) -> bool {
@@ -207,7 +235,10 @@ impl Judge {
         match view.label() {
             // Whoever proves the key.
             Some(_) if view.mode() == RecoveryMode::Insecure && view.is_key_of(&holder.knows.disk) => true,
-            Some(label) => ahead || self.knows(actor, label),
+            Some(label) => {
+                let returned = || self.has_returned(&holder.knows.disk, label, TRAIL_LENGTH) == Some(true);
+                ahead || self.knows(actor, label) || returned()
+            }
             None => ahead || view.may_register(&holder.knows),
         }
     }
@@ -223,8 +254,12 @@ impl Judge {
         let Some(joined) = self.joined.get(&shown.label) else { return false };
         let of_lineage = joined.uid == view.uid && joined.generation == view.enrolment.generation;
         let before = |adopted: &Adopted| joined.sequence < adopted.sequence;
-        let of_that_time = shown.shared || view.adopted.as_ref().is_some_and(before);
-        of_lineage && of_that_time && !self.is_own(view, &shown.identity)
+        let own = joined.adopted.as_ref().filter(|_| !shown.shared);
+        let of_that_time = shown.shared || own.is_some() || view.adopted.as_ref().is_some_and(before);
+        let returned = view.label().is_some_and(|l| self.has_returned(disk, l, usize::MAX) == Some(true));
+        let came_as = own.map_or(&shown.identity, |adopted| &adopted.identity);
+        let is_own = self.is_own(view, &shown.identity) || self.is_own(view, came_as);
+        of_lineage && of_that_time && !returned && !is_own
     }
 
     /// Is it one of the names that this lineage's one client has, or had?

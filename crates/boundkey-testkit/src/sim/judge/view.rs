@@ -131,10 +131,8 @@ impl View {
 
     /// Unbound: who holds the initial key or the secret in force may.
     pub(super) fn may_register(&self, knows: &Knowledge) -> bool {
-        let initial = self
-            .token
-            .as_ref()
-            .and_then(|t| t.token.spec.bound_keypair.onboarding.initial_public_key.as_ref());
+        let Some(record) = &self.token else { return false };
+        let initial = record.token.spec.bound_keypair.onboarding.initial_public_key.as_ref();
         let initial =
             initial.map(|key| key.thumbprint()).filter(|key| !self.enrolment.secret.void_keys.contains(key));
         match initial {
