@@ -197,17 +197,22 @@ fn instance(
 /// The marks that the client's next state carries: those of the state that it comes from, and this attempt's. None as
 /// long as each of its joins went on from the one before, for then the trail tells it all.
 fn passed(case: &Case<'_>, way: Way) -> Trail {
-    let of_lineage = |s: &&StateClaims| s.uid == case.uid && s.generation == case.base.generation;
+    let base = &case.base;
+    let of_lineage = |s: &&StateClaims| s.uid == case.uid && s.generation == base.generation;
     let from = case.claims.filter(|_| case.named.is_some()).filter(of_lineage);
-    let mut marks = from.map(|s| s.passed.clone()).unwrap_or_default();
-    let is_alone = case.mode != RecoveryMode::Insecure && !from.is_some_and(|s| s.shared);
+    let (mut marks, shared, trail) = match from {
+        Some(s) => (s.passed.clone(), s.shared, &s.trail),
+        // It has lost its state, and is the lineage's one client all the same.
+        None if way == Way::Grant => (base.passed.clone(), base.shared, &base.trail),
+        None => (Trail::default(), way != Way::Register, &base.trail),
+    };
     let goes_on = way == Way::Register || (way == Way::Numbered && case.standing == Standing::Current);
-    if marks.0.is_empty() {
-        if is_alone && goes_on {
+    if marks.0.is_empty() && !shared {
+        if goes_on && case.mode != RecoveryMode::Insecure {
             return marks;
         }
-        // Whose attempts they were is not known any more. (What one of many holds is not its own alone.)
-        marks = from.filter(|s| !s.shared).map(|s| s.trail.clone()).unwrap_or_default();
+        // Whose attempts they were is not known any more. (Where many share a trail it is nobody's own.)
+        marks = trail.clone();
     }
     marks.push_mark(Enrolment::attempt_hash(case.input.evidence.attempt).short());
     marks

@@ -2,7 +2,7 @@
 
 use super::case::{Case, Standing};
 use super::{Early, Way, limits, refuse};
-use crate::{Adoption, Confirm, ConfirmReason, JoinKind, Verdict};
+use crate::{Adoption, Confirm, ConfirmReason, JoinKind, StateClaims, Trail, Verdict};
 
 /// Rule 5: a grant stands in for join state and recovery limit, for the holder of the bound key.
 ///
@@ -73,7 +73,20 @@ fn fellow(case: &Case<'_>) -> bool {
     let of_that_time = s.shared || s.adoption.is_some() || adoption.as_ref().is_some_and(before);
     let is_ours = case.base.identity.as_ref() == Some(&s.identity)
         || adoption.as_ref().is_some_and(|a| a.instance == *s.client());
-    of_that_time && !is_ours
+    of_that_time && !is_ours && !have_met(case, s)
+}
+
+/// The holder of the state and the lineage's one client have been at one place: a bot has another name after each
+/// recovery, and in each history, but its marks go on.
+fn have_met(case: &Case<'_>, s: &StateClaims) -> bool {
+    let base = &case.base;
+    let (theirs, ours) =
+        (marks(s.shared, &s.passed, &s.trail), marks(base.shared, &base.passed, &base.trail));
+    theirs.iter().any(|mark| ours.contains(mark))
+}
+
+fn marks<'t>(shared: bool, passed: &'t Trail, trail: &'t Trail) -> &'t [[u8; 8]] {
+    if passed.0.is_empty() && !shared { &trail.0 } else { &passed.0 }
 }
 
 /// A fresh challenge that names the present position. Nothing is stored.

@@ -117,6 +117,31 @@ fn a_copy_of_an_adopted_bot_that_recovered_in_another_history_is_a_clone() {
     assert_eq!(client.join(&mut server), CLONE);
 }
 
+/// Fails if a bot is known by its names alone: its copy, from before its token was shared, would pass for a fellow of what
+/// it has become in another history.
+#[test]
+fn a_copy_of_a_bot_from_before_it_was_one_of_many_is_a_clone() {
+    for shared_between in [false, true] {
+        let mut server = Server::new(&[Role::Bot]);
+        server.spec().recovery.limit = 9;
+        let mut client = Client::new(10_000, &server);
+        assert_eq!(client.join(&mut server), REGISTERED);
+        let backup = server.clone();
+        let mut copy = client.copied(50_000);
+        assert_eq!(copy.join(&mut server), RENEWED);
+        server.restore(&backup);
+        server.later(10 * DAY);
+        assert_eq!(client.join(&mut server), RECOVERED);
+        if shared_between {
+            server.mode(Insecure);
+            assert_eq!(client.join(&mut server), RENEWED);
+            server.mode(Standard);
+            assert_eq!(client.join(&mut server), RENEWED);
+        }
+        assert_eq!(copy.join(&mut server), CLONE, "shared between: {shared_between}");
+    }
+}
+
 /// Fails without marks: the store of the first history takes what its own client got in the other one for a copy's.
 #[test]
 fn who_went_on_as_one_of_many_comes_back_to_the_history_where_it_was_alone() {
@@ -337,8 +362,30 @@ fn marks_are_taken_over_only_from_a_state_of_this_lineage_with_its_key() {
         state.key = thumb(99);
     }
     begin(&mut server.clone(), other_key);
+    // A shared one that has none: its trail is nobody's own.
+    let mut unmarked = client.copied(65_000);
+    if let Some(state) = &mut unmarked.state {
+        state.passed = Trail::default();
+    }
+    begin(&mut server.clone(), unmarked);
     // A reset: the old state is of an earlier generation.
     server.reset();
     let secret = Some(server.secret);
     begin(&mut server, Client { key: 70_000, secret, ..client.copied(70_000) });
+}
+
+#[test]
+fn who_comes_by_grant_without_a_state_has_the_marks_of_the_lineage() {
+    let (mut server, client) = bound(Standard, 1, 3);
+    let trail = server.enrolment.trail.0.clone();
+    let mut client = Client { state: None, secret: None, ..client.copied(50_000) };
+    client.key = 10_000;
+    let mut expected = trail;
+    for _ in 0..2 {
+        server.verb(Verb::Resync { ttl: DAY, keep_key: true });
+        client.state = None;
+        assert_eq!(client.join(&mut server), RECOVERED);
+        expected.push(Enrolment::attempt_hash(attempt(client.base + client.counter)).short());
+        assert_eq!(marks(&client), expected);
+    }
 }

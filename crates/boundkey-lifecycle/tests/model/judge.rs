@@ -46,8 +46,9 @@ fn place(store: &Store, message: &Message) -> Option<Against> {
 /// The results that a file held, once it holds that of this message.
 pub(crate) fn been(message: &Message) -> Vec<u8> {
     let mut been = message.held.as_ref().map(|held| held.been.clone()).unwrap_or_default();
-    been.retain(|attempt| *attempt != message.attempt);
-    been.push(message.attempt);
+    if !been.contains(&message.attempt) {
+        been.push(message.attempt);
+    }
     been
 }
 
@@ -419,13 +420,12 @@ pub(crate) fn is_alone_elsewhere(store: &Store, file: &File) -> bool {
 
 /// A client of shared times that is not the one who stayed, though it may be that in a history of its own.
 fn is_fellow(log: &Log, held: &Held) -> bool {
-    let Some(Entry::Join { life, attempt, .. }) = log.last() else { return false };
-    if held.been.contains(&attempt) {
-        return false;
-    }
-    let (adoption, own) = (log.adoption(), held.log.adoption());
+    let Some(Entry::Join { first, attempt, .. }) = log.last() else { return false };
+    let adoption = log.adoption();
     let of_that_time =
         held.log.ever_shared() || adoption.is_some_and(|(place, _)| held.log.joins().len() <= place);
-    let came_as = own.filter(|_| !held.log.is_shared()).map_or(held.life, |(_, adopted)| adopted);
-    of_that_time && held.life != life && adoption.is_none_or(|(_, adopted)| came_as != adopted)
+    let is_his = held.been.contains(&attempt)
+        || held.first() == first
+        || adoption.is_some_and(|(_, adopted)| held.first() == adopted);
+    of_that_time && !is_his
 }

@@ -28,6 +28,8 @@ pub(crate) enum Entry {
         shared: bool,
         /// Which client it was: the attempt by which that one had come first.
         life: u8,
+        /// The same, of a bot too, whose recoveries make it another client.
+        first: u8,
     },
     /// The administrator's `reset`, at this instant.
     Reset { at: u8 },
@@ -100,12 +102,12 @@ impl Log {
         self.joins().iter().any(|e| matches!(e, Entry::Join { shared: true, .. }))
     }
 
-    /// The join by which the lineage became one client's again: its place, and who that is.
+    /// The join by which the lineage became one client's again: its place, and who that is, by its first attempt.
     pub(crate) fn adoption(&self) -> Option<(usize, u8)> {
         let is_shared = |e: &Entry| matches!(e, Entry::Join { shared: true, .. });
         let pairs = self.joins().windows(2).enumerate().rev();
         pairs.map(|(n, pair)| (n + 1, pair)).find_map(|(n, pair)| match pair[1] {
-            Entry::Join { shared: false, life, .. } if is_shared(&pair[0]) => Some((n, life)),
+            Entry::Join { shared: false, first, .. } if is_shared(&pair[0]) => Some((n, first)),
             _ => None,
         })
     }
@@ -166,6 +168,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    pub(crate) fn first(&self) -> u8 {
+        self.been[0]
+    }
+
     /// Where its holder stands: at the end of a history whose last join was his own, he is wherever he went since. (Not
     /// where an attempt of his was used a second time: that was a copy's.)
     pub(crate) fn against(&self, store: &Log) -> Against {

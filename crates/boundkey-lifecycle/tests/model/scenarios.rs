@@ -219,6 +219,14 @@ fn clone_in_insecure() {
     Scenario { modes: &[Insecure, Standard], ..Scenario::new("clone_in_insecure", budget) }.check();
 }
 
+/// Its name changes with each recovery, in each history.
+#[test]
+fn clone_of_a_bot_in_insecure() {
+    let budget = Budget { modes: 2, clocks: 2, backups: 1, restores: 1, ..theft(3, 2) };
+    let scenario = Scenario::new("clone_of_a_bot_in_insecure", budget);
+    Scenario { is_bot: true, modes: &[Insecure, Standard], ..scenario }.check();
+}
+
 #[test]
 fn reset() {
     let budget = Budget { resets: 2, own_rotations: 1, backups: 1, restores: 2, ..theft(4, 2) };

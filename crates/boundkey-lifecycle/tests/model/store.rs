@@ -334,6 +334,7 @@ impl Store {
                     epoch: self.epoch,
                     shared: self.mode == RecoveryMode::Insecure,
                     life,
+                    first: judge::been(message)[0],
                 });
                 next.revoked = false;
                 next.many_revoked = None;
