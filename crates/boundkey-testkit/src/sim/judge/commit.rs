@@ -245,7 +245,9 @@ impl Judge {
                 }
                 _ => Ok(()),
             },
-            "denied_shared_token" if !self.is_fellow(before, &sent.disk) => {
+            "denied_shared_token"
+                if !self.is_fellow(before, &sent.disk) && !self.had_another_name(before, &sent.disk) =>
+            {
                 Err(format!("actor {from} is taken for a fellow client, and is none"))
             }
             _ => Ok(()),

@@ -262,6 +262,17 @@ impl Judge {
         of_lineage && of_that_time && !returned && !is_own
     }
 
+    /// A bot's state from before its token was shared, under a name that it has had since neither in shared times nor now:
+    /// nothing tells it from a fellow's once its marks are gone.
+    fn had_another_name(&self, view: &View, disk: &DiskView) -> bool {
+        let Some(shown) = self.shown(disk).filter(|shown| view.is_bot() && !shown.shared) else {
+            return false;
+        };
+        let adopted = view.adopted.as_ref().map(|adopted| adopted.identity.clone());
+        let present = view.enrolment.identity.as_ref().map(target_of);
+        adopted.is_some() && ![adopted, present].contains(&Some(shown.identity.clone()))
+    }
+
     /// Is it one of the names that this lineage's one client has, or had?
     fn is_own(&self, view: &View, identity: &str) -> bool {
         let adopted = view.adopted.as_ref().map(|adopted| adopted.identity.clone());
