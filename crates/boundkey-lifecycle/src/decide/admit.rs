@@ -8,7 +8,7 @@ use super::limits::NextKey;
 use super::{Way, eligible};
 use crate::{
     Admission, Adoption, Enrolment, Event, EventCode, Identity, InstanceRecord, IssuedCertificate, JoinKind,
-    LastAttempt, Note, StateClaims, StateId, Trail, Verdict, Write, clock,
+    LastAttempt, Note, StateId, Trail, Verdict, Write, clock,
 };
 
 /// How many unexpired certificates a record keeps before a join. A client that joins in a tight loop revokes those of
@@ -198,8 +198,7 @@ fn instance(
 /// long as each of its joins went on from the one before, for then the trail tells it all.
 fn passed(case: &Case<'_>, way: Way) -> Trail {
     let base = &case.base;
-    let of_lineage = |s: &&StateClaims| s.uid == case.uid && s.generation == base.generation;
-    let from = case.claims.filter(|_| case.named.is_some()).filter(of_lineage);
+    let from = case.claims.filter(|_| case.named.is_some());
     let (mut marks, shared, trail) = match from {
         Some(s) => (s.passed.clone(), s.shared, &s.trail),
         // It has lost its state, and is the lineage's one client all the same.
