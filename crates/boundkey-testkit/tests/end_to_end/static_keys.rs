@@ -275,3 +275,102 @@ fn a_static_key_is_in_no_log_and_no_status_whichever_way_it_came() {
     }
     silent("the server's log", &cluster.server().printed());
 }
+
+/// A token of one static key, and the backups that its server is put back to.
+struct Restored {
+    cluster: Cluster,
+    printed: Printed,
+}
+
+impl Restored {
+    fn start(purpose: &str) -> Self {
+        let cluster = Cluster::start(purpose);
+        let printed = Printed::of(&["--static-key-path", &cluster.path("ci.key").display().to_string()]);
+        cluster.ctl(&["bots", "add", "example"]).success();
+        Self { cluster, printed }
+    }
+
+    fn mode(&self, mode: &str) {
+        let file = self.cluster.path("printed.yaml");
+        let token = self.printed.token.replace("mode: insecure", &format!("mode: {mode}"));
+        std::fs::write(&file, token).expect("a file can be written");
+        self.cluster.ctl(&["create", "-f", &file.display().to_string()]).success();
+    }
+
+    fn save(&mut self, name: &str) -> std::path::PathBuf {
+        self.cluster.stop_server();
+        let saved = self.cluster.save_data(name);
+        self.cluster.start_server(&[]);
+        saved
+    }
+
+    fn restore(&mut self, saved: &Path) {
+        self.cluster.stop_server();
+        self.cluster.restore_data(saved);
+        self.cluster.start_server(&[]);
+    }
+
+    fn agent(&self, name: &str) -> Agent {
+        self.printed.agent(&self.cluster, name)
+    }
+
+    #[track_caller]
+    fn assert_no_locks(&self) {
+        assert_eq!(self.cluster.ctl(&["get", "locks", "--format", "json"]).success().trim(), "[]");
+    }
+}
+
+#[test]
+fn restores_that_forget_which_machine_stayed_when_insecure_was_left_lock_nobody() {
+    let mut token = Restored::start("static-adopted");
+    token.mode("insecure");
+    let (one, two) = (token.agent("one"), token.agent("two"));
+    one.oneshot().success();
+    two.oneshot().success();
+    let shared = token.save("shared");
+    token.mode("standard");
+    one.oneshot().success();
+    let refused = two.oneshot().failure();
+    assert!(refused.contains("shared_token"), "{refused}");
+    let of_one = token.save("of-one");
+
+    token.restore(&shared);
+    token.mode("standard");
+    two.oneshot().success();
+    let refused = one.oneshot().failure();
+    assert!(refused.contains("shared_token"), "{refused}");
+    two.oneshot().success();
+    token.assert_no_locks();
+
+    token.restore(&of_one);
+    one.oneshot().success();
+    let refused = two.oneshot().failure();
+    assert!(refused.contains("shared_token"), "{refused}");
+    token.assert_no_locks();
+}
+
+#[test]
+fn a_machine_that_was_one_of_many_meanwhile_comes_back_to_the_server_that_knows_it_alone() {
+    let mut token = Restored::start("static-returned");
+    token.mode("standard");
+    let empty = token.save("empty");
+    let (one, two) = (token.agent("one"), token.agent("two"));
+    one.oneshot().success();
+    let alone = token.save("alone");
+
+    token.restore(&empty);
+    token.mode("insecure");
+    two.oneshot().success();
+    one.oneshot().success();
+    one.oneshot().success();
+
+    token.restore(&alone);
+    one.oneshot().success();
+    let events = token.cluster.events("example");
+    let notes = events.iter().filter_map(|event| event["notes"].as_array()).flatten();
+    assert!(notes.into_iter().any(|note| note == "returned"), "{events:?}");
+    one.oneshot().success();
+    let refused = two.oneshot().failure();
+    assert!(refused.contains("shared_token"), "{refused}");
+    token.assert_no_locks();
+}
