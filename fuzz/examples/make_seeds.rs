@@ -13,7 +13,7 @@ use boundkey_fuzz::scene::{CLUSTER, NOW, key, master};
 use boundkey_keys::{
     MacKey, PrivateKey, PublicKey, Purpose, Secret, Signer, secret_proof_key, sha256, sign_jws, sign_mac_jws,
 };
-use boundkey_lifecycle::{Hash32, StateClaims, StateId, Trail, Uid};
+use boundkey_lifecycle::{Adoption, Hash32, StateClaims, StateId, Trail, Uid};
 use boundkey_proto::{
     AttemptId, CaBundle, Identity, MachineFacts, PROTOCOL_VERSION, Position, Request, SignedBundle,
     build_complete, issue_challenge, read_challenge, seal_state,
@@ -133,6 +133,10 @@ fn protocol() {
     let state = seal_state(&claims(), CLUSTER, &master());
     put("join_state", "seed", &state);
     put("join_state_claims", "seed.json", payload_of(&state));
+    let instance = Identity::Host("0b9c4a52-0d1f-4f6f-8b42-0d6f5a3c9e22".to_owned());
+    let adoption = Some(Adoption { instance, sequence: 2 });
+    let adopted = StateClaims { adoption, passed: Trail(vec![[2; 8], [7; 8]]), ..claims() };
+    put("join_state_claims", "adopted.json", payload_of(&seal_state(&adopted, CLUSTER, &master())));
     for (name, position) in [("first", None), ("confirm", Some(Position([6; 16])))] {
         let challenge = issue_challenge(CLUSTER, &master(), [3; 32], position, NOW);
         put("challenge", &format!("{name}.jws"), &challenge);

@@ -330,7 +330,7 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("6", "each attempt leaves one", decide!("admit"),
         "    marks.push_mark(Enrolment::attempt_hash(case.input.evidence.attempt).short());\n", "",
         &["histories::the_marks_are_the_trail_and_then_the_attempts_sixteen_at_most"]),
-    removal("6", "but none where the trail tells all", decide!("admit"), "if goes_on && case.mode != RecoveryMode::Insecure {", "if false {",
+    removal("6", "but none where the trail tells all", decide!("admit"), "if matches!(way, Way::Register | Way::Numbered) && case.mode != RecoveryMode::Insecure {", "if false {",
         &["histories::a_machine_of_one_history_leaves_no_marks"]),
     removal("6", "who lost its state has the lineage's", decide!("admit"), "None if way == Way::Grant =>", "None if false =>",
         &["histories::who_comes_by_grant_without_a_state_has_the_marks_of_the_lineage"]),

@@ -205,9 +205,8 @@ fn passed(case: &Case<'_>, way: Way) -> Trail {
         None if way == Way::Grant => (base.passed.clone(), base.shared, &base.trail),
         None => (Trail::default(), way != Way::Register, &base.trail),
     };
-    let goes_on = way == Way::Register || (way == Way::Numbered && case.standing == Standing::Current);
     if marks.0.is_empty() && !shared {
-        if goes_on && case.mode != RecoveryMode::Insecure {
+        if matches!(way, Way::Register | Way::Numbered) && case.mode != RecoveryMode::Insecure {
             return marks;
         }
         // Whose attempts they were is not known any more. (Where many share a trail it is nobody's own.)
