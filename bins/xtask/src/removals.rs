@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// The modules whose every test is of a trap.
-    const TRAPS: &[&str] = &["traps", "shared", "histories", "clocks", "remedies"];
+    const TRAPS: &[&str] = &["traps", "shared", "histories", "marks", "clocks", "remedies"];
 
     /// `module::name` of every test of a module of a test program.
     fn tests_of(suite: Suite, module: &str) -> BTreeSet<String> {

@@ -98,6 +98,7 @@ fn enrolment(
     let was_shared = case.base.shared;
     let own = case.instance().map(|record| record.issued.clone());
     let (subject, initial, mode, uid) = (case.subject.clone(), case.initial, case.mode, case.uid);
+    let returned = case.claims.filter(|_| case.standing == Standing::Returned);
     let mut next = case.base.into_owned();
     let before = next.identity.clone();
 
@@ -142,7 +143,14 @@ fn enrolment(
         next.adoption = Some(Adoption { instance: subject, sequence: next.sequence });
     }
 
-    // The key and its age.
+    // The key and its age. Whoever returns may have another one than the record: it is as old as its state says, and if this
+    // history had replaced it, that is to be done again.
+    if let Some(s) = returned.filter(|_| next.bound_public_key.as_ref() != Some(key.key)) {
+        if s.key_since < next.key_bound_at {
+            next.rotate_requested_at = Some(times.now);
+        }
+        next.key_bound_at = s.key_since;
+    }
     next.bound_public_key = Some(key.key.clone());
     if key.fresh {
         next.key_bound_at = Some(times.now);
@@ -198,15 +206,15 @@ fn instance(
 /// long as each of its joins went on from the one before, for then the trail tells it all.
 fn passed(case: &Case<'_>, way: Way) -> Trail {
     let base = &case.base;
-    let from = case.claims.filter(|_| case.named.is_some());
-    let (mut marks, shared, trail) = match from {
-        Some(s) => (s.passed.clone(), s.shared, &s.trail),
+    let (mut marks, shared, trail) = match (way, case.claims.filter(|_| case.named.is_some())) {
+        (Way::Register, _) => (Trail::default(), false, &base.trail),
+        (_, Some(s)) => (s.passed.clone(), s.shared, &s.trail),
         // It has lost its state, and is the lineage's one client all the same.
-        None if way == Way::Grant => (base.passed.clone(), base.shared, &base.trail),
-        None => (Trail::default(), way != Way::Register, &base.trail),
+        (Way::Grant, None) if !base.shared => (base.passed.clone(), false, &base.trail),
+        (_, None) => (Trail::default(), true, &base.trail),
     };
     if marks.0.is_empty() && !shared {
-        if matches!(way, Way::Register | Way::Numbered) && case.mode != RecoveryMode::Insecure {
+        if way == Way::Numbered || (way == Way::Register && case.mode != RecoveryMode::Insecure) {
             return marks;
         }
         // Whose attempts they were is not known any more. (Where many share a trail it is nobody's own.)

@@ -190,7 +190,7 @@ fn standing<'a>(
             .flatten();
         match (passed, enrolment.last_state_id) {
             (Some(passed), Some(id)) if passed == id.short() => Standing::Ahead,
-            (Some(_), Some(_)) if has_been_at(enrolment, s) => Standing::Returned,
+            (Some(_), Some(_)) if has_returned(enrolment, s) => Standing::Returned,
             (Some(_), Some(_)) => Standing::AheadForked,
             _ => Standing::Ahead,
         }
@@ -198,7 +198,7 @@ fn standing<'a>(
         Standing::EarlierGeneration
     } else if s.sequence == enrolment.sequence && enrolment.last_state_id == Some(s.state_id) {
         Standing::Current
-    } else if has_been_at(enrolment, s) {
+    } else if has_returned(enrolment, s) {
         Standing::Returned
     } else {
         Standing::Overtaken
@@ -206,8 +206,16 @@ fn standing<'a>(
     (standing, Some(s))
 }
 
-/// The state's holder has been where the lineage stands: by its own marks it made the present join, or held its state,
-/// before another history took it elsewhere. Of all who have been here, the first to join goes on.
+/// The state is of another history, and its holder has been where the lineage stands, before that history took it
+/// elsewhere. Of all who have been here, the first to join goes on.
+///
+/// A state that this history went on from is none of that, whatever its marks: in `insecure` an attempt makes many joins.
+fn has_returned(enrolment: &Enrolment, s: &StateClaims) -> bool {
+    let id = enrolment.trail.at(enrolment.sequence, s.sequence);
+    id.is_none_or(|id| id != s.state_id.short()) && has_been_at(enrolment, s)
+}
+
+/// By its marks its holder made the present join, or held its state.
 fn has_been_at(enrolment: &Enrolment, s: &StateClaims) -> bool {
     let of_id = enrolment.last_state_id.map(StateId::short);
     let of_attempt = enrolment.last_attempt.as_ref().map(|last| last.attempt.short());

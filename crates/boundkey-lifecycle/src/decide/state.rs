@@ -2,7 +2,7 @@
 
 use super::case::{Case, Standing};
 use super::{Early, Way, limits, refuse};
-use crate::{Adoption, Confirm, ConfirmReason, JoinKind, StateClaims, Trail, Verdict};
+use crate::{Confirm, ConfirmReason, JoinKind, StateClaims, Trail, Verdict};
 
 /// Rule 5: a grant stands in for join state and recovery limit, for the holder of the bound key.
 ///
@@ -65,15 +65,14 @@ fn clone(case: &Case<'_>) -> Early {
     if case.is_live() { refuse::clone(case) } else { confirm(case, ConfirmReason::CloneSuspected) }
 }
 
-/// Another client of the time when the lineage was shared: not a clone, and not the one that stayed. It may have been
-/// the one that stayed in a history that a restore ended.
+/// Another of the machines that hold this key, as shared times show: not a clone, and not the one that stayed. It may
+/// have been the one that stayed, or the only one, in a history that a restore ended.
 fn fellow(case: &Case<'_>) -> bool {
     let (Some(s), adoption) = (case.claims, &case.base.adoption) else { return false };
-    let before = |a: &Adoption| s.sequence < a.sequence;
-    let of_that_time = s.shared || s.adoption.is_some() || adoption.as_ref().is_some_and(before);
+    let of_many = s.shared || s.adoption.is_some() || adoption.is_some();
     let is_ours = case.base.identity.as_ref() == Some(&s.identity)
-        || adoption.as_ref().is_some_and(|a| a.instance == *s.client());
-    of_that_time && !is_ours && !have_met(case, s)
+        || adoption.as_ref().is_some_and(|a| a.instance == *s.client() || a.instance == s.identity);
+    of_many && !is_ours && !have_met(case, s)
 }
 
 /// The holder of the state and the lineage's one client have been at one place: a bot has another name after each

@@ -13,12 +13,8 @@ const CLONE: Outcome = Outcome::Denied(Code::CloneDetected);
 const FELLOW: Outcome = Outcome::Denied(Code::SharedToken);
 
 /// Another machine with the same static key.
-fn fellow_of(client: &Client) -> Client {
+pub(crate) fn fellow_of(client: &Client) -> Client {
     Client { state: None, secret: None, pending: None, ..client.copied(client.base * 2) }
-}
-
-fn marks(client: &Client) -> Vec<[u8; 8]> {
-    client.state.as_ref().map(|s| s.passed.0.clone()).unwrap_or_default()
 }
 
 /// The store of a host that was alone for two joins; that of another history, of an older backup, where the same machine is
@@ -95,6 +91,29 @@ fn two_that_were_adopted_in_two_histories_are_no_clones() {
     assert_eq!(second.join(&mut server), RENEWED);
     // A copy of the one that stays is none the less found out.
     assert_eq!(copy.join(&mut server), CLONE);
+}
+
+/// Fails if only the states of shared times are many machines': the adoption shows that the key is, whatever history this
+/// one was alone in.
+#[test]
+fn who_was_alone_elsewhere_is_no_clone_of_the_one_that_stayed_of_many() {
+    for joins in [1, 2, 3, 7] {
+        let mut server = Server::preregistered(5);
+        let empty = server.clone();
+        let mut alone = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+        assert_eq!(alone.join(&mut server), REGISTERED);
+        for _ in 1..joins {
+            assert_eq!(alone.join(&mut server), RENEWED);
+        }
+        server.restore(&empty);
+        server.mode(Insecure);
+        let mut stays = fellow_of(&alone);
+        assert_eq!(stays.join(&mut server), REGISTERED);
+        server.mode(Standard);
+        assert_eq!(stays.join(&mut server), RENEWED);
+        assert_eq!(alone.join(&mut server), FELLOW, "after {joins}");
+        assert!(!server.is_locked());
+    }
 }
 
 /// Fails if the state of an adopted bot is known by its present identity alone: each recovery is another instance, in each
@@ -306,90 +325,37 @@ fn who_rotated_its_key_elsewhere_returns_with_that_key() {
     server.restore(&alone);
     assert_eq!(client.join(&mut server), RENEWED);
     assert_eq!(server.enrolment.bound_public_key, Some(key(rotated)));
+    assert_eq!(server.enrolment.key_bound_at, client.state.as_ref().and_then(|s| s.key_since));
+    assert!(server.enrolment.key_bound_at.is_some());
+    assert_eq!(server.enrolment.rotate_requested_at, None, "it is newer than the record's");
     assert!(!server.is_locked());
 }
 
+/// Fails if the rotation that this history made passes for done: the key of who returns is the one from before it.
 #[test]
-fn a_machine_of_one_history_leaves_no_marks() {
-    let (mut server, mut client) = bound(Standard, 1, 5);
+fn who_returns_with_a_key_that_was_replaced_here_is_asked_for_another() {
+    let mut server = Server::preregistered(5);
+    let empty = server.clone();
+    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    assert_eq!(client.join(&mut server), REGISTERED);
+    client.begin();
+    let without = client.clone();
     server.verb(Verb::Rotate { at: None });
-    assert_eq!(client.join(&mut server), RENEWED);
-    let backup = server.clone();
-    assert_eq!(client.join(&mut server), RENEWED);
-    server.restore(&backup);
-    assert_eq!(client.join(&mut server), RENEWED, "healed");
-    assert!(marks(&client).is_empty());
-    assert!(server.enrolment.passed.0.is_empty());
-}
-
-#[test]
-fn the_marks_are_the_trail_and_then_the_attempts_sixteen_at_most() {
-    let (mut server, mut client) = bound(Standard, 1, 2);
-    let mut expected = client.state.as_ref().map(|s| s.trail.0.clone()).expect("a state");
-    assert_eq!(expected.len(), 2);
+    client.make_key();
+    let message = client.message(None);
+    let replaced = admitted(server.handle(&message)).bound_key;
+    let alone = server.clone();
+    // It never offered the new key in the other history.
+    let mut client = without;
+    server.restore(&empty);
     server.mode(Insecure);
-    for n in 0..20 {
-        assert_eq!(client.join(&mut server), RENEWED);
-        expected.push(Enrolment::attempt_hash(attempt(client.base + client.counter)).short());
-        let from = expected.len().saturating_sub(TRAIL_LENGTH);
-        assert_eq!(marks(&client), expected[from..], "join {n}");
-    }
-    // They stay with the client that is adopted.
-    server.mode(Standard);
+    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
     assert_eq!(client.join(&mut server), RENEWED);
+    server.restore(&alone);
+    server.later(DAY / 2);
     assert_eq!(client.join(&mut server), RENEWED);
-    assert_eq!(marks(&client).len(), TRAIL_LENGTH);
-    assert_eq!(marks(&client), server.enrolment.passed.0);
-    let last = Enrolment::attempt_hash(attempt(client.base + client.counter)).short();
-    assert_eq!(marks(&client).last(), Some(&last));
-}
-
-/// One without a state begins with its own attempt; one whose state's key is not proven, or that was reset, too.
-#[test]
-fn marks_are_taken_over_only_from_a_state_of_this_lineage_with_its_key() {
-    let begin = |server: &mut Server, mut client: Client| {
-        client.begin();
-        let message = Message { state: client.message(None).state, ..client.message(None).live(server) };
-        let claims = admitted(server.handle(&message)).claims;
-        assert_eq!(claims.passed.0, [Enrolment::attempt_hash(attempt(message.attempt)).short()]);
-    };
-    let (mut server, client) = bound(Insecure, 1, 3);
-    assert_eq!(marks(&client).len(), 3);
-    begin(&mut server.clone(), fellow_of(&client));
-    let mut foreign = client.copied(50_000);
-    if let Some(state) = &mut foreign.state {
-        state.uid = Uid([9; 16]);
-    }
-    begin(&mut server.clone(), foreign);
-    let mut other_key = client.copied(60_000);
-    if let Some(state) = &mut other_key.state {
-        state.key = thumb(99);
-    }
-    begin(&mut server.clone(), other_key);
-    // A shared one that has none: its trail is nobody's own.
-    let mut unmarked = client.copied(65_000);
-    if let Some(state) = &mut unmarked.state {
-        state.passed = Trail::default();
-    }
-    begin(&mut server.clone(), unmarked);
-    // A reset: the old state is of an earlier generation.
-    server.reset();
-    let secret = Some(server.secret);
-    begin(&mut server, Client { key: 70_000, secret, ..client.copied(70_000) });
-}
-
-#[test]
-fn who_comes_by_grant_without_a_state_has_the_marks_of_the_lineage() {
-    let (mut server, client) = bound(Standard, 1, 3);
-    let trail = server.enrolment.trail.0.clone();
-    let mut client = Client { state: None, secret: None, ..client.copied(50_000) };
-    client.key = 10_000;
-    let mut expected = trail;
-    for _ in 0..2 {
-        server.verb(Verb::Resync { ttl: DAY, keep_key: true });
-        client.state = None;
-        assert_eq!(client.join(&mut server), RECOVERED);
-        expected.push(Enrolment::attempt_hash(attempt(client.base + client.counter)).short());
-        assert_eq!(marks(&client), expected);
-    }
+    assert_eq!(server.enrolment.bound_public_key, Some(key(5)));
+    assert_eq!(server.enrolment.rotate_requested_at, Some(server.now));
+    assert_eq!(client.join(&mut server), RENEWED);
+    assert!(![Some(key(5)), Some(replaced)].contains(&server.enrolment.bound_public_key));
 }

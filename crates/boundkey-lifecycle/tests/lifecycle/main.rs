@@ -9,6 +9,7 @@ mod each_rule;
 mod edges;
 mod enumeration;
 mod histories;
+mod marks;
 mod properties;
 mod remedies;
 mod rules;

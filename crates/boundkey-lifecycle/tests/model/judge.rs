@@ -415,17 +415,19 @@ pub(crate) fn is_alone_elsewhere(store: &Store, file: &File) -> bool {
     let is_own =
         held.is_some_and(|held| held.life == life) || file.pending.is_some_and(|p| p.attempt == attempt);
     let elsewhere = |held: &Held| held.log.against(&store.log) == Against::Forked && !held.log.ever_shared();
-    held.is_some_and(elsewhere) || (!store.log.ever_shared() && !is_own)
+    let who = |e: &Entry| matches!(e, Entry::Join { attempt, .. } if attempt / 64 != life / 64);
+    let is_of_both = store.log.joins().iter().any(who);
+    held.is_some_and(elsewhere) || (!store.log.ever_shared() && (!is_own || is_of_both))
 }
 
 /// A client of shared times that is not the one who stayed, though it may be that in a history of its own.
 fn is_fellow(log: &Log, held: &Held) -> bool {
-    let Some(Entry::Join { first, attempt, .. }) = log.last() else { return false };
+    let Some(Entry::Join { first, attempt, life, .. }) = log.last() else { return false };
     let adoption = log.adoption();
-    let of_that_time =
-        held.log.ever_shared() || adoption.is_some_and(|(place, _)| held.log.joins().len() <= place);
+    let of_many = held.log.ever_shared() || adoption.is_some();
     let is_his = held.been.contains(&attempt)
         || held.first() == first
+        || held.life == life
         || adoption.is_some_and(|(_, adopted)| held.first() == adopted);
-    of_that_time && !is_his
+    of_many && !is_his
 }

@@ -161,6 +161,12 @@ fn two_clients_that_begin_alone() {
 }
 
 #[test]
+fn two_clients_and_a_resync() {
+    let budget = Budget { attempts: [4, 4, 0], resyncs: 2, backups: 1, restores: 2, ..Budget::default() };
+    of_two("two_clients_and_a_resync", budget).check();
+}
+
+#[test]
 fn two_bots_and_restores() {
     let budget = Budget { clocks: 2, revokes: 1, ..two_and_restores() };
     Scenario { is_bot: true, limit: 3, ..of_two("two_bots_and_restores", budget) }.check();

@@ -22,6 +22,8 @@ pub(crate) struct Flight {
     from: u8,
     /// The connection it came on is that of its sender's latest try.
     open: bool,
+    /// A change of mode has passed since it was sent; the next one outlasts its challenge.
+    old: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +39,20 @@ pub(crate) struct World {
     /// The thief has sent something.
     thief_acted: bool,
     broken: Option<Broken>,
+}
+
+impl World {
+    /// Nobody changes the mode twice within the life of one challenge.
+    fn outlive_mode(&mut self, before: RecoveryMode) {
+        if self.store.mode == before {
+            return;
+        }
+        for slot in &mut self.net {
+            *slot = slot.take().filter(|flight| !flight.old);
+            slot.iter_mut().for_each(|flight| flight.old = true);
+        }
+        self.hints = [None; 3];
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -282,7 +298,7 @@ impl Lifecycle {
         if let Some(same) = next.net.iter_mut().flatten().find(|f| f.from == who && f.message == message) {
             same.open = true;
         } else {
-            next.net[slot?] = Some(Flight { message, from: who, open: true });
+            next.net[slot?] = Some(Flight { message, from: who, open: true, old: false });
         }
         next.thief_acted |= who == THIEF;
         Some(next)
@@ -330,6 +346,7 @@ impl Lifecycle {
             _ => return Some(next),
         };
         *budget = budget.checked_sub(1)?;
+        next.outlive_mode(world.store.mode);
         Some(next)
     }
 
@@ -491,6 +508,7 @@ impl Model for Lifecycle {
                 let mut next = world.clone();
                 next.left.restores = next.left.restores.checked_sub(1)?;
                 next.store = Store::swept(next.backups[usize::from(slot)].as_ref()?, world.clock);
+                next.outlive_mode(world.store.mode);
                 next
             }
             Action::Clock { to } => {

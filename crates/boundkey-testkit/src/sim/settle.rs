@@ -134,7 +134,10 @@ impl World {
             let owner =
                 (0..self.actors.len()).find(|a| self.actors[*a].honest && self.actors[*a].token == token);
             let owner_is_in = matches!(owner.and_then(|owner| self.joins_now(owner)), Some(Ok(())));
-            if !owner_is_in && self.fault.is_none() && self.is_older_than_a_reset(token) {
+            if !owner_is_in
+                && self.fault.is_none()
+                && owner.is_some_and(|owner| self.judge.is_older_than_a_reset(owner, thief))
+            {
                 // Both server and machine forgot a reset, and the copy is of after it: it looks like the machine that the
                 // reset was for. A reset, of which the machine is told, is the remedy.
                 self.verb("reset", token, Default::default());
@@ -157,12 +160,6 @@ impl World {
             }
         }
         self.report.copies_out += u64::from(self.fault.is_none());
-    }
-
-    fn is_older_than_a_reset(&mut self, token: usize) -> bool {
-        let name = self.tokens[token].name.clone();
-        let taint = self.judge.taint(&name);
-        taint.revert && taint.reset
     }
 
     /// One try of a thief, who does not insist.

@@ -1,7 +1,7 @@
 //! Every commit, as it happens: what it may change, and in whose name.
 
 use boundkey_keys::Thumbprint;
-use boundkey_lifecycle::{Enrolment, LockInForce, LockOrigin};
+use boundkey_lifecycle::{Enrolment, LockInForce, LockOrigin, TRAIL_LENGTH};
 use boundkey_store::records::{EnrolmentRecord, EventRecord, InstanceEntry, LockIndex, Record, TokenRecord};
 use boundkey_store::{Write, keys};
 use boundkey_token::RecoveryMode;
@@ -213,8 +213,10 @@ impl Judge {
         let Some(label) = before.label() else {
             return Err(format!("{token}: locked before anybody joined"));
         };
-        let returned = self.has_returned(&sent.disk, label, boundkey_lifecycle::TRAIL_LENGTH) == Some(true);
-        if returned || self.knows(sent.from, label) || self.can_show(sent.from, &sent.disk, label) {
+        if self.comes_back(&sent.disk, label)
+            || self.knows(sent.from, label)
+            || self.can_show(sent.from, &sent.disk, label)
+        {
             return Err(format!("{token}: locked by a holder of the present state (actor {})", sent.from));
         }
         if self.is_fellow(before, &sent.disk) {
@@ -282,6 +284,9 @@ impl Judge {
 
         // Who.
         let returned = case.noted("returned");
+        if returned {
+            self.returned(case)?;
+        }
         // The same attempt may have bound another key in another history: the state says which.
         let named = presented.filter(|_| case.presented == before.label());
         let by_state = named.is_some_and(|joined| case.proven().any(|key| joined.keys.contains(&key)));
@@ -295,9 +300,9 @@ impl Judge {
         } else if healed {
             let Some(label) = case.presented else { return Err("healed without a state".to_owned()) };
             let forked = stood.generation == after.generation
-                && before.label().is_some_and(|stands| {
-                    self.descends(label, stands, boundkey_lifecycle::TRAIL_LENGTH) == Some(false)
-                });
+                && before
+                    .label()
+                    .is_some_and(|stands| self.descends(label, stands, TRAIL_LENGTH) == Some(false));
             if forked {
                 return Err("a state of another history was taken for a newer one".to_owned());
             }
@@ -319,9 +324,6 @@ impl Judge {
             }
         } else {
             let label = before.label().ok_or("admitted to a lineage without a first join")?;
-            if returned && self.has_returned(&case.sent.disk, label, usize::MAX) != Some(true) {
-                return Err("admitted as one who had been here, and was not".to_owned());
-            }
             if returned {
                 return self.counted(case, healed, by_grant, presented);
             }
@@ -335,6 +337,21 @@ impl Judge {
             }
         }
         self.counted(case, healed, by_grant, presented)
+    }
+
+    /// It has been where the lineage stands, and comes from another history: one that this one went on from is behind.
+    fn returned(&self, case: &Case<'_>) -> Verdict {
+        let stands = case.before.label().ok_or("returned to a lineage without a first join")?;
+        if self.has_returned(&case.sent.disk, stands, usize::MAX) != Some(true) {
+            return Err("admitted as one who had been here, and was not".to_owned());
+        }
+        let gone_on = case.presented.and_then(|label| self.descends(stands, label, TRAIL_LENGTH));
+        if gone_on == Some(true) {
+            return Err(
+                "admitted as one who had been here, with a state that this history went on from".to_owned()
+            );
+        }
+        Ok(())
     }
 
     /// Recoveries: how many, and whether this one had to be.
@@ -447,7 +464,10 @@ impl Judge {
             actor != case.sent.from && holder.honest && holder.token == token
         };
         let behind = case.before.label().is_some_and(|label| case.presented != Some(label));
-        case.noted("by_grant") && behind && self.holders.iter().enumerate().any(other)
+        case.noted("by_grant")
+            && !case.before.enrolment.shared
+            && behind
+            && self.holders.iter().enumerate().any(other)
     }
 
     /// A bot that recovers is a new instance, and still the same bot.

@@ -210,6 +210,15 @@ impl Judge {
         None
     }
 
+    /// From another history, by 16 joins at most.
+    fn comes_back(&self, disk: &DiskView, label: Label) -> bool {
+        let is_behind = || {
+            let presented = self.presented(disk);
+            presented.is_some_and(|l| self.descends(label, l, usize::MAX) == Some(true))
+        };
+        self.has_returned(disk, label, TRAIL_LENGTH) == Some(true) && !is_behind()
+    }
+
     fn knows(&self, actor: ActorId, label: Label) -> bool {
         self.holders.get(actor).is_some_and(|holder| self.can_show(actor, &holder.knows.disk, label))
     }
@@ -235,10 +244,7 @@ impl Judge {
         match view.label() {
             // Whoever proves the key.
             Some(_) if view.mode() == RecoveryMode::Insecure && view.is_key_of(&holder.knows.disk) => true,
-            Some(label) => {
-                let returned = || self.has_returned(&holder.knows.disk, label, TRAIL_LENGTH) == Some(true);
-                ahead || self.knows(actor, label) || returned()
-            }
+            Some(label) => ahead || self.knows(actor, label) || self.comes_back(&holder.knows.disk, label),
             None => ahead || view.may_register(&holder.knows),
         }
     }
@@ -253,13 +259,12 @@ impl Judge {
         };
         let Some(joined) = self.joined.get(&shown.label) else { return false };
         let of_lineage = joined.uid == view.uid && joined.generation == view.enrolment.generation;
-        let before = |adopted: &Adopted| joined.sequence < adopted.sequence;
         let own = joined.adopted.as_ref().filter(|_| !shown.shared);
-        let of_that_time = shown.shared || own.is_some() || view.adopted.as_ref().is_some_and(before);
+        let of_many = shown.shared || own.is_some() || view.adopted.is_some();
         let returned = view.label().is_some_and(|l| self.has_returned(disk, l, usize::MAX) == Some(true));
         let came_as = own.map_or(&shown.identity, |adopted| &adopted.identity);
         let is_own = self.is_own(view, &shown.identity) || self.is_own(view, came_as);
-        of_lineage && of_that_time && !returned && !is_own
+        of_lineage && of_many && !returned && !is_own
     }
 
     /// A bot's state from before its token was shared, under a name that it has had since neither in shared times nor now:
@@ -268,9 +273,13 @@ impl Judge {
         let Some(shown) = self.shown(disk).filter(|shown| view.is_bot() && !shown.shared) else {
             return false;
         };
-        let adopted = view.adopted.as_ref().map(|adopted| adopted.identity.clone());
+        let (Some(joined), Some(adopted)) = (self.joined.get(&shown.label), &view.adopted) else {
+            return false;
+        };
         let present = view.enrolment.identity.as_ref().map(target_of);
-        adopted.is_some() && ![adopted, present].contains(&Some(shown.identity.clone()))
+        joined.sequence < adopted.sequence
+            && adopted.identity != shown.identity
+            && present.as_ref() != Some(&shown.identity)
     }
 
     /// Is it one of the names that this lineage's one client has, or had?
@@ -308,6 +317,15 @@ impl Judge {
         let forked = joined.generation == enrolment.generation
             && view.label().is_some_and(|stands| self.descends(label, stands, usize::MAX) == Some(false));
         ahead && !forked
+    }
+
+    /// Holds a state of an earlier generation than the other one does: his machine was taken back to before a reset.
+    pub(super) fn is_older_than_a_reset(&self, owner: ActorId, other: ActorId) -> bool {
+        let generation = |actor: ActorId| {
+            let presented = self.presented(&self.holders.get(actor)?.knows.disk)?;
+            Some(self.joined.get(&presented)?.generation)
+        };
+        generation(owner) < generation(other)
     }
 
     /// Holds a lineage that a thief began, with a secret or key that he had stolen before its first use.
