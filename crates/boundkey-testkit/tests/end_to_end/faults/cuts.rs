@@ -1,8 +1,8 @@
 //! The connection is cut at every byte of what the server answers, and of what the client sends: the same attempt goes
 //! on and is admitted once. The agent's own code drives the joins, in this process, against the real server.
 //!
-//! `BOUNDKEY_CUT_EVERY`: at each how many bytes of a renewal (1: at every one); registrations and rotations, each of
-//! which costs an administrator's command, at each so many times `SPARSE`.
+//! `BOUNDKEY_CUT_EVERY`: at each how many bytes of a renewal (1: at every one); what costs an administrator's
+//! command each time (registrations, rotations, recoveries, resyncs) at each so many times `SPARSE`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::{facts, node_token};
 
 /// How many machines share the positions of a renewal.
 const MACHINES: u64 = 3;
-/// Registrations and rotations are cut so many times less often.
+/// What costs an administrator's command is cut so many times less often.
 const SPARSE: u64 = 97;
 /// A renewal is let through after so many cuts of it.
 const CUTS_OF_ONE: u64 = 16;
@@ -206,47 +206,110 @@ fn a_registration_cut_anywhere_binds_the_machine_once() {
     assert!(again > 0);
 }
 
-#[test]
-fn a_rotation_cut_anywhere_changes_the_key_once() {
+/// A join that `prepare` makes special, cut at every so many bytes of either direction and at the ends of the answer; once
+/// it is through, the lineage has moved by one, and `check` says what else must hold. Returns how often.
+fn cut_anywhere(
+    machine: &mut Machine,
+    mut prepare: impl FnMut(&mut Machine),
+    mut check: impl FnMut(&mut Machine, &str),
+) -> u64 {
     let every = from_environment("BOUNDKEY_CUT_EVERY", 1) * SPARSE;
-    let cluster = Cluster::start("cuts-rotate");
-    create(&cluster, "web");
-    let administrator = cluster.administrator();
-    let mut machine = Machine::new(&cluster, "web");
-    machine.finish();
-    rotate(&administrator);
-    let length = measure(&mut machine);
-    let mut sequence = sequence_held(&machine.agent);
-    let mut rotations = 1;
+    prepare(machine);
+    let length = measure(machine);
+    let first = sequence_held(&machine.agent);
+    let mut sequence = first;
     for (direction, end) in [(Direction::ToClient, length.to_client), (Direction::ToServer, length.to_server)]
     {
         let last = [length.answer.min(end), end - 1];
         for at in (0..end).step_by(usize::try_from(every).expect("small")).chain(last) {
-            rotate(&administrator);
+            prepare(machine);
             machine.cut(direction, at);
             if machine.keystore.load().expect("a state").pending.is_some() {
                 machine.finish();
             }
             sequence += 1;
-            rotations += 1;
-            assert_eq!(sequence_held(&machine.agent), sequence, "cut {direction:?} at {at}");
-            let held =
-                machine.keystore.load().expect("a state").bound_key.expect("a key").public_key().to_openssh();
-            assert_eq!(facts(&cluster, "web")["bound_public_key"], held, "cut {direction:?} at {at}");
+            let place = format!("cut {direction:?} at {at}");
+            assert_eq!(sequence_held(&machine.agent), sequence, "{place}");
+            check(machine, &place);
         }
     }
-    assert_eq!(assert_one_honest_lineage(&cluster, "web"), sequence);
-    assert_eq!(refusals(&cluster, "web"), Vec::<String>::new());
-    let rotated = cluster
-        .events("web")
-        .iter()
-        .filter(|event| event["notes"].as_array().is_some_and(|notes| notes.contains(&"rotated".into())))
-        .count();
-    assert_eq!(rotated, rotations, "one new key for each request");
+    sequence - first + 1
 }
 
-fn rotate(administrator: &Administrator) {
-    administrator.ctl(&["bound-keypair", "rotate", "web"]).success();
+#[test]
+fn a_rotation_cut_anywhere_changes_the_key_once() {
+    let cluster = Cluster::start("cuts-rotate");
+    create(&cluster, "web");
+    let administrator = cluster.administrator();
+    let mut machine = Machine::new(&cluster, "web");
+    machine.finish();
+    let rotations = cut_anywhere(
+        &mut machine,
+        |_| rule(&administrator, &["rotate", "web"]),
+        |machine, place| {
+            let key = machine.keystore.load().expect("a state").bound_key.expect("a key");
+            assert_eq!(facts(&cluster, "web")["bound_public_key"], key.public_key().to_openssh(), "{place}");
+        },
+    );
+    assert_eq!(assert_one_honest_lineage(&cluster, "web"), rotations + 1);
+    assert_eq!(refusals(&cluster, "web"), Vec::<String>::new());
+    let events = cluster.events("web");
+    let rotated = events
+        .iter()
+        .filter(|event| event["notes"].as_array().is_some_and(|notes| notes.contains(&"rotated".into())));
+    assert_eq!(rotated.count() as u64, rotations, "one new key for each request");
+}
+
+#[test]
+fn a_recovery_cut_anywhere_uses_one_recovery() {
+    let cluster = Cluster::start("cuts-recover");
+    cluster.create(&format!("{}  bound_keypair: {{recovery: {{limit: 100000}}}}\n", node_token("web")));
+    let administrator = cluster.administrator();
+    let mut machine = Machine::new(&cluster, "web");
+    machine.finish();
+    let recoveries = cut_anywhere(
+        &mut machine,
+        |_| rule(&administrator, &["revoke", "web"]),
+        |machine, place| {
+            let used = facts(&cluster, "web")["recovery_count"].as_u64();
+            assert_eq!(used, Some(sequence_held(&machine.agent)), "{place}");
+        },
+    );
+    assert_eq!(facts(&cluster, "web")["recovery_count"], recoveries + 1, "and the registration");
+    assert_eq!(refusals(&cluster, "web"), Vec::<String>::new());
+}
+
+#[test]
+fn a_resync_cut_anywhere_takes_the_grant_once_and_uses_no_recovery() {
+    let cluster = Cluster::start("cuts-resync");
+    create(&cluster, "web");
+    let administrator = cluster.administrator();
+    let mut machine = Machine::new(&cluster, "web");
+    machine.finish();
+    let grants = cut_anywhere(
+        &mut machine,
+        |machine| {
+            // It has lost its join state, and nothing else.
+            let mut state = machine.keystore.load().expect("a state");
+            state.join_state = None;
+            machine.keystore.save(&state).expect("it can be written");
+            rule(&administrator, &["resync", "web", "--keep-key"]);
+        },
+        |_, place| {
+            assert_eq!(facts(&cluster, "web")["recovery_count"], 1, "{place}");
+        },
+    );
+    let events = cluster.events("web");
+    let by_grant = events
+        .iter()
+        .filter(|event| event["notes"].as_array().is_some_and(|notes| notes.contains(&"by_grant".into())));
+    assert_eq!(by_grant.count() as u64, grants);
+    assert_eq!(refusals(&cluster, "web"), Vec::<String>::new());
+    assert_eq!(machine.finish().kind, boundkey_proto::JoinKindName::Renewed, "and it is in");
+}
+
+fn rule(administrator: &Administrator, verb: &[&str]) {
+    administrator.ctl(&[&["bound-keypair"], verb].concat()).success();
 }
 
 /// The answer is lost while the server's clock is years ahead: what it signed is not valid for years once it is right.
