@@ -17,12 +17,29 @@ pub(crate) fn fellow_of(client: &Client) -> Client {
     Client { state: None, secret: None, pending: None, ..client.copied(client.base * 2) }
 }
 
+/// A store that nobody registered in, the same to be used, and a machine with the static key.
+fn of_static_key() -> (Server, Server, Client) {
+    let server = Server::preregistered(5);
+    let client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    (server.clone(), server, client)
+}
+
+/// A bot that was one of many, and the one that stayed.
+pub(crate) fn adopted_bot() -> (Server, Client) {
+    let mut server = Server::new(&[Role::Bot]);
+    server.spec().recovery.limit = 9;
+    server.mode(Insecure);
+    let mut client = Client::new(10_000, &server);
+    client.join(&mut server);
+    server.mode(Standard);
+    assert_eq!(client.join(&mut server), RENEWED);
+    (server, client)
+}
+
 /// The store of a host that was alone for two joins; that of another history, of an older backup, where the same machine is
 /// one of many; and that machine.
 fn one_of_many_elsewhere() -> (Server, Server, Client) {
-    let mut server = Server::preregistered(5);
-    let empty = server.clone();
-    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    let (empty, mut server, mut client) = of_static_key();
     assert_eq!(client.join(&mut server), REGISTERED);
     assert_eq!(client.join(&mut server), RENEWED);
     let alone = server.clone();
@@ -120,13 +137,7 @@ fn who_was_alone_elsewhere_is_no_clone_of_the_one_that_stayed_of_many() {
 /// history its own.
 #[test]
 fn a_copy_of_an_adopted_bot_that_recovered_in_another_history_is_a_clone() {
-    let mut server = Server::new(&[Role::Bot]);
-    server.spec().recovery.limit = 9;
-    server.mode(Insecure);
-    let mut client = Client::new(10_000, &server);
-    client.join(&mut server);
-    server.mode(Standard);
-    assert_eq!(client.join(&mut server), RENEWED);
+    let (mut server, mut client) = adopted_bot();
     let backup = server.clone();
     let mut copy = client.copied(50_000);
     server.later(10 * DAY);
@@ -184,9 +195,7 @@ fn who_went_on_as_one_of_many_comes_back_to_the_history_where_it_was_alone() {
 /// Fails if the marks begin with the last join alone: an older backup may know an earlier one only.
 #[test]
 fn the_marks_reach_back_to_joins_before_there_were_any() {
-    let mut server = Server::preregistered(5);
-    let empty = server.clone();
-    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    let (empty, mut server, mut client) = of_static_key();
     assert_eq!(client.join(&mut server), REGISTERED);
     let first = server.clone();
     for _ in 0..3 {
@@ -205,9 +214,7 @@ fn the_marks_reach_back_to_joins_before_there_were_any() {
 /// admitted as one of many in another history.
 #[test]
 fn an_attempt_that_was_admitted_in_two_histories_belongs_to_both() {
-    let mut server = Server::preregistered(5);
-    let empty = server.clone();
-    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    let (empty, mut server, mut client) = of_static_key();
     answer_lost(&mut client, &mut server);
     let alone = server.clone();
     server.restore(&empty);
@@ -267,9 +274,7 @@ fn a_resync_joins_the_two_histories() {
 /// Fails if only this history's certificates count: the machine was well in the other one, and its only recovery is used.
 #[test]
 fn what_the_other_history_certified_counts_as_well() {
-    let mut server = Server::preregistered(5);
-    let empty = server.clone();
-    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    let (empty, mut server, mut client) = of_static_key();
     assert_eq!(client.join(&mut server), REGISTERED);
     let alone = server.clone();
     server.restore(&empty);
@@ -334,9 +339,7 @@ fn who_rotated_its_key_elsewhere_returns_with_that_key() {
 /// Fails if the rotation that this history made passes for done: the key of who returns is the one from before it.
 #[test]
 fn who_returns_with_a_key_that_was_replaced_here_is_asked_for_another() {
-    let mut server = Server::preregistered(5);
-    let empty = server.clone();
-    let mut client = Client { key: 5, secret: None, ..Client::new(10_000, &server) };
+    let (empty, mut server, mut client) = of_static_key();
     assert_eq!(client.join(&mut server), REGISTERED);
     client.begin();
     let without = client.clone();

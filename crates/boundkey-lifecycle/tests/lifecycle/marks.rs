@@ -2,9 +2,8 @@
 
 use boundkey_lifecycle::*;
 use boundkey_token::RecoveryMode::{Insecure, Standard};
-use boundkey_token::Role;
 
-use crate::histories::fellow_of;
+use crate::histories::{adopted_bot, fellow_of};
 use crate::scene::*;
 
 const RENEWED: Outcome = Outcome::Admitted(JoinKind::Renew);
@@ -150,13 +149,7 @@ fn a_resync_while_many_share_the_token_gives_nobody_elses_marks() {
 /// Fails if a bot that was adopted twice is known by one of its two names only.
 #[test]
 fn a_copy_of_a_bot_that_was_adopted_twice_is_a_clone() {
-    let mut server = Server::new(&[Role::Bot]);
-    server.spec().recovery.limit = 9;
-    server.mode(Insecure);
-    let mut client = Client::new(10_000, &server);
-    client.join(&mut server);
-    server.mode(Standard);
-    assert_eq!(client.join(&mut server), RENEWED);
+    let (mut server, mut client) = adopted_bot();
     server.later(10 * DAY);
     assert_eq!(client.join(&mut server), RECOVERED);
     let mut copy = client.copied(50_000);
