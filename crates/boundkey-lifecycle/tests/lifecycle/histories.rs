@@ -133,6 +133,25 @@ fn who_was_alone_elsewhere_is_no_clone_of_the_one_that_stayed_of_many() {
     }
 }
 
+/// The other way round: this history knows of one machine alone, and the state tells that its key is many machines'.
+#[test]
+fn who_stayed_of_many_elsewhere_is_no_clone_of_the_one_that_is_alone_here() {
+    let (empty, mut server, mut alone) = of_static_key();
+    assert_eq!(alone.join(&mut server), REGISTERED);
+    assert_eq!(alone.join(&mut server), RENEWED);
+    let of_one = server.clone();
+    server.restore(&empty);
+    server.mode(Insecure);
+    let mut stayed = fellow_of(&alone);
+    assert_eq!(stayed.join(&mut server), REGISTERED);
+    server.mode(Standard);
+    assert_eq!(stayed.join(&mut server), RENEWED);
+    server.restore(&of_one);
+    assert_eq!(stayed.join(&mut server), FELLOW);
+    assert!(!server.is_locked());
+    assert_eq!(alone.join(&mut server), RENEWED);
+}
+
 /// Fails if the state of an adopted bot is known by its present identity alone: each recovery is another instance, in each
 /// history its own.
 #[test]
