@@ -347,6 +347,10 @@ fn who_rotated_its_key_elsewhere_returns_with_that_key() {
     let rotated = client.key;
     assert_eq!(server.enrolment.bound_public_key, Some(key(rotated)));
     server.restore(&alone);
+    let (mut as_old, mut again) = (server.clone(), client.clone());
+    as_old.enrolment.key_bound_at = again.state.as_ref().and_then(|s| s.key_since);
+    assert_eq!(again.join(&mut as_old), RENEWED);
+    assert_eq!(as_old.enrolment.rotate_requested_at, None, "it is as old as the record's");
     assert_eq!(client.join(&mut server), RENEWED);
     assert_eq!(server.enrolment.bound_public_key, Some(key(rotated)));
     assert_eq!(server.enrolment.key_bound_at, client.state.as_ref().and_then(|s| s.key_since));
