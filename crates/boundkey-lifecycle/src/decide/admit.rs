@@ -43,15 +43,14 @@ pub(super) fn admit(
         certified: input.evidence.certified,
         granted: eligible::digest(&names),
     };
-    let passed = passed(&case, way);
     let mut revoke = Vec::new();
     let (uid, roles, bound_key) = (case.uid, input.evidence.roles.clone(), key.key.clone());
     let (write, claims) = if way == Way::Instance {
-        let record = InstanceRecord { passed, ..instance(&case, attempt, &times, &mut revoke) };
+        let record = instance(&case, attempt, &times, &mut revoke);
         let claims = case.base.instance_claims(uid, &record);
         (Write::Instance(record), claims)
     } else {
-        let next = Enrolment { passed, ..enrolment(case, way, kind, key, attempt, &times, &mut revoke) };
+        let next = enrolment(case, way, kind, key, attempt, &times, &mut revoke);
         let claims = next.claims(uid);
         (Write::Enrolment(next), claims)
     };
@@ -99,6 +98,7 @@ fn enrolment(
     let own = case.instance().map(|record| record.issued.clone());
     let (subject, initial, mode, uid) = (case.subject.clone(), case.initial, case.mode, case.uid);
     let returned = case.claims.filter(|_| case.standing == Standing::Returned);
+    let passed = passed(&case, way);
     let mut next = case.base.into_owned();
     let before = next.identity.clone();
 
@@ -106,6 +106,7 @@ fn enrolment(
     next.sequence = next.sequence.saturating_add(1);
     next.last_state_id = Some(id);
     next.trail.push(id);
+    next.passed = passed;
     next.identity = Some(attempt.identity.clone());
     next.last_attempt = Some(attempt);
 
@@ -198,7 +199,7 @@ fn instance(
         issued,
         last_joined_at: times.now,
         facts: case.input.evidence.facts.clone(),
-        passed: Trail::default(),
+        passed: passed(case, Way::Instance),
     }
 }
 

@@ -155,7 +155,7 @@ fn rotated<'a>(
     }
 }
 
-/// Registration by secret: the key was made for it, so nothing is due.
+/// Registration by secret: the key was made for it, so nothing is due, but for the one case below.
 fn registered<'a>(case: &Case<'a>) -> Result<NextKey<'a>, Early> {
     let proven = &case.input.evidence.proven;
     let current = proven.current.as_ref().map(boundkey_keys::ProvenKey::public_key);
