@@ -24,6 +24,15 @@ fn of_static_key() -> (Server, Server, Client) {
     (server.clone(), server, client)
 }
 
+/// The store is put back to before anybody registered, and another machine with the key begins it, shared.
+fn begun_by_another(server: &mut Server, empty: &Server, client: &Client) -> Client {
+    server.restore(empty);
+    server.mode(Insecure);
+    let mut other = fellow_of(client);
+    assert_eq!(other.join(server), REGISTERED);
+    other
+}
+
 /// A bot that was one of many, and the one that stayed.
 pub(crate) fn adopted_bot() -> (Server, Client) {
     let mut server = Server::new(&[Role::Bot]);
@@ -43,9 +52,7 @@ fn one_of_many_elsewhere() -> (Server, Server, Client) {
     assert_eq!(client.join(&mut server), REGISTERED);
     assert_eq!(client.join(&mut server), RENEWED);
     let alone = server.clone();
-    server.restore(&empty);
-    server.mode(Insecure);
-    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
+    begun_by_another(&mut server, &empty, &client);
     for _ in 0..3 {
         assert_eq!(client.join(&mut server), RENEWED);
     }
@@ -122,10 +129,7 @@ fn who_was_alone_elsewhere_is_no_clone_of_the_one_that_stayed_of_many() {
         for _ in 1..joins {
             assert_eq!(alone.join(&mut server), RENEWED);
         }
-        server.restore(&empty);
-        server.mode(Insecure);
-        let mut stays = fellow_of(&alone);
-        assert_eq!(stays.join(&mut server), REGISTERED);
+        let mut stays = begun_by_another(&mut server, &empty, &alone);
         server.mode(Standard);
         assert_eq!(stays.join(&mut server), RENEWED);
         assert_eq!(alone.join(&mut server), FELLOW, "after {joins}");
@@ -140,10 +144,7 @@ fn who_stayed_of_many_elsewhere_is_no_clone_of_the_one_that_is_alone_here() {
     assert_eq!(alone.join(&mut server), REGISTERED);
     assert_eq!(alone.join(&mut server), RENEWED);
     let of_one = server.clone();
-    server.restore(&empty);
-    server.mode(Insecure);
-    let mut stayed = fellow_of(&alone);
-    assert_eq!(stayed.join(&mut server), REGISTERED);
+    let mut stayed = begun_by_another(&mut server, &empty, &alone);
     server.mode(Standard);
     assert_eq!(stayed.join(&mut server), RENEWED);
     server.restore(&of_one);
@@ -220,9 +221,7 @@ fn the_marks_reach_back_to_joins_before_there_were_any() {
     for _ in 0..3 {
         assert_eq!(client.join(&mut server), RENEWED);
     }
-    server.restore(&empty);
-    server.mode(Insecure);
-    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
+    begun_by_another(&mut server, &empty, &client);
     assert_eq!(client.join(&mut server), RENEWED);
     server.restore(&first);
     assert_eq!(client.join(&mut server), RENEWED);
@@ -236,9 +235,7 @@ fn an_attempt_that_was_admitted_in_two_histories_belongs_to_both() {
     let (empty, mut server, mut client) = of_static_key();
     answer_lost(&mut client, &mut server);
     let alone = server.clone();
-    server.restore(&empty);
-    server.mode(Insecure);
-    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
+    begun_by_another(&mut server, &empty, &client);
     assert_eq!(client.join(&mut server), RECOVERED);
     server.restore(&alone);
     assert_eq!(client.join(&mut server), RENEWED);
@@ -296,9 +293,7 @@ fn what_the_other_history_certified_counts_as_well() {
     let (empty, mut server, mut client) = of_static_key();
     assert_eq!(client.join(&mut server), REGISTERED);
     let alone = server.clone();
-    server.restore(&empty);
-    server.mode(Insecure);
-    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
+    begun_by_another(&mut server, &empty, &client);
     server.later(60 * DAY);
     let outcome = client.join(&mut server);
     assert!(matches!(outcome, Outcome::Admitted(_)), "{outcome:?}");
@@ -373,9 +368,7 @@ fn who_returns_with_a_key_that_was_replaced_here_is_asked_for_another() {
     let alone = server.clone();
     // It never offered the new key in the other history.
     let mut client = without;
-    server.restore(&empty);
-    server.mode(Insecure);
-    assert_eq!(fellow_of(&client).join(&mut server), REGISTERED);
+    begun_by_another(&mut server, &empty, &client);
     assert_eq!(client.join(&mut server), RENEWED);
     server.restore(&alone);
     server.later(DAY / 2);
