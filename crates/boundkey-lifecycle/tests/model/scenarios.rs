@@ -141,6 +141,13 @@ fn two_and_restores() -> Budget {
     Budget { attempts: [4, 4, 0], backups: 2, restores: 3, ..Budget::default() }
 }
 
+/// Nothing lost, nothing late and one of each: small enough to be looked at whole.
+#[test]
+fn two_clients_and_a_restore() {
+    let budget = Budget { backups: 1, restores: 1, ..two_and_restores() };
+    Scenario { is_orderly: true, ..of_two("two_clients_and_a_restore", budget) }.check();
+}
+
 #[test]
 fn two_clients_and_restores() {
     of_two("two_clients_and_restores", two_and_restores()).check();
