@@ -1,6 +1,8 @@
 //! The agent itself: joins, writes outputs, waits, renews.
 
+mod chores;
 mod distribute;
+mod orphans;
 mod run;
 
 pub use run::{Command, Event};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use boundkey_keys::Entropy;
 use boundkey_keystore::{FileKeystore, Keystore, KeystoreError};
 
+use crate::agent::chores::{Chores, Which};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
@@ -31,6 +34,8 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     notes: Notes,
+    chores: Chores,
+    adopts_orphans: bool,
     version: String,
 }
 
@@ -95,7 +100,18 @@ impl Agent {
         let transport =
             HttpsTransport::new(config.server.clone(), trust, Arc::clone(&clock), Timeouts::default());
         let notes = Notes::read(&config.data_dir);
-        Ok(Self { config, plan, keystore, transport, clock, entropy, notes, version: version.to_owned() })
+        Ok(Self {
+            config,
+            plan,
+            keystore,
+            transport,
+            clock,
+            entropy,
+            notes,
+            chores: Chores::default(),
+            adopts_orphans: false,
+            version: version.to_owned(),
+        })
     }
 
     /// The data directory.
@@ -103,44 +119,51 @@ impl Agent {
         &self.config.data_dir
     }
 
+    /// Reap every child that ends, whoever started it: for a program that is process 1 of a container and has no children
+    /// of its own.
+    pub fn adopt_orphans(&mut self) {
+        self.adopts_orphans = true;
+    }
+
     /// Exactly one join, then the outputs. What does not go into an output is reported in the notes and the log.
     ///
     /// # Errors
     /// [`AgentError`]; noted in the state too.
     pub async fn join_once(&mut self) -> Result<Joined, AgentError> {
-        let outcome = self.join_and_fetch().await;
-        self.transport.disconnect();
-        match outcome {
-            Ok((joined, revoked_keys)) => {
-                self.plan.accept_machine = false;
-                self.notes.asked = Some(self.plan.fingerprint());
-                self.distribute(&joined.state, revoked_keys).await;
-                Ok(joined)
-            }
-            Err(error) => {
-                self.note_failure(&error);
-                Err(error)
-            }
-        }
+        let joined = self.join().await?;
+        self.hand_out(&joined).await;
+        Ok(joined)
     }
 
-    /// One join, tried again after transient failures until `limit` has passed.
+    /// One join, tried again after transient failures until `limit` has passed; then the outputs, which have limits of their
+    /// own.
     ///
     /// # Errors
     /// As [`Agent::join_once`]: the last one.
     pub async fn join_within(&mut self, limit: Duration) -> Result<Joined, AgentError> {
+        let joined = self.join_in_time(limit).await?;
+        self.hand_out(&joined).await;
+        Ok(joined)
+    }
+
+    async fn join_in_time(&mut self, limit: Duration) -> Result<Joined, AgentError> {
         let started = self.clock.since_boot();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut last = None;
         loop {
             let left = limit.saturating_sub(self.clock.since_boot().saturating_sub(started));
-            let outcome = tokio::time::timeout(left.max(Duration::from_secs(1)), self.join_once()).await;
+            let outcome = tokio::time::timeout(left.max(Duration::from_secs(1)), self.join()).await;
             let error = match outcome {
                 Ok(Ok(joined)) => return Ok(joined),
                 Ok(Err(error)) => error,
                 // Dropped in the middle: the attempt is stored, so nothing is lost. What an earlier try met says more than
                 // that the last one was cut short.
-                Err(_) => return Err(last.unwrap_or_else(|| JoinError::OutOfTime(limit).into())),
+                Err(_) => {
+                    self.transport.disconnect();
+                    let error = last.unwrap_or_else(|| JoinError::OutOfTime(limit).into());
+                    self.note_failure(&error);
+                    return Err(error);
+                }
             };
             let (AgentError::Join(failed), true) = (&error, is_transient(&error)) else { return Err(error) };
             let wait = backoff.next(failed.setback(), self.entropy.as_ref());
@@ -154,7 +177,23 @@ impl Agent {
         }
     }
 
-    async fn join_and_fetch(&mut self) -> Result<(Joined, Option<Vec<u8>>), AgentError> {
+    /// The join alone: afterwards its result is in the state.
+    async fn join(&mut self) -> Result<Joined, AgentError> {
+        match self.try_join().await {
+            Ok(joined) => {
+                self.plan.accept_machine = false;
+                self.notes.asked = Some(self.plan.fingerprint());
+                Ok(joined)
+            }
+            Err(error) => {
+                self.transport.disconnect();
+                self.note_failure(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_join(&mut self) -> Result<Joined, AgentError> {
         self.renew_trust()?;
         let mut joiner = Joiner {
             keystore: self.keystore.as_mut(),
@@ -163,9 +202,14 @@ impl Agent {
             clock: self.clock.as_ref(),
             entropy: self.entropy.as_ref(),
         };
-        let joined = joiner.join().await?;
+        Ok(joiner.join().await?)
+    }
+
+    /// What a join gave, to those who use it.
+    async fn hand_out(&mut self, joined: &Joined) {
         let revoked_keys = self.fetch_revoked_keys().await;
-        Ok((joined, revoked_keys))
+        self.transport.disconnect();
+        self.distribute(&joined.state, revoked_keys, Which::All).await;
     }
 
     /// What is trusted changes with each result, and a CA file may change beside us.

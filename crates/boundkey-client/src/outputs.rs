@@ -7,15 +7,18 @@
 //! | `openssh_user` | `id_ed25519-cert.pub`, `id_ed25519.pub`, `known_hosts`, `id_ed25519` |
 
 mod access;
+mod attributes;
 mod directory;
 mod files;
 mod parent;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use access::AccessError;
-pub use directory::{FileByFile, Replaced};
+pub(crate) use directory::digest_of;
+pub use directory::{Digests, Outcome, Replaced};
 pub use files::{HOST_KEY_NAME, Material};
 pub use reload::{ReloadError, run_reload};
 
@@ -27,7 +30,7 @@ use crate::config::{FileAccess, OutputConfig, OutputKind};
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The system refused.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}", .path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -70,17 +73,26 @@ pub enum Written {
     Replaced(Replaced),
 }
 
-/// Brings an output up to date.
+/// Brings an output up to date. `known`: what was written there last.
+///
+/// Owner, mode, ACL and other attributes that an administrator put on the files stay, as far as the configuration says
+/// nothing of them.
 ///
 /// # Errors
-/// [`OutputError`]; what stood there before still stands, as a whole unless it is a mount point.
-pub fn write_output(output: &OutputConfig, material: &Material<'_>) -> Result<Written, OutputError> {
+/// [`OutputError`]; what stood there before still stands, as a whole where the file system has links.
+pub fn write_output(
+    output: &OutputConfig,
+    material: &Material<'_>,
+    known: &Digests,
+) -> Result<Outcome, OutputError> {
     let files = match &output.kind {
         OutputKind::Tls { .. } => material.tls(),
-        OutputKind::OpensshHost { host_key } => material.openssh_host(host_key.as_deref(), &output.path)?,
-        OutputKind::OpensshUser => material.openssh_user()?,
+        OutputKind::OpensshHost { host_key } => {
+            material.openssh_host(host_key.as_deref(), &output.path, &output.hosts)?
+        }
+        OutputKind::OpensshUser => material.openssh_user(&output.hosts)?,
     };
-    directory::replace(&output.path, &files, &output.access)
+    directory::replace(&output.path, &files, &output.access, known)
 }
 
 /// Where the identity is, below the data directory.
@@ -96,8 +108,9 @@ pub fn write_identity(
     data_dir: &Path,
     material: &Material<'_>,
     host_key: Option<&Path>,
-) -> Result<Written, OutputError> {
+) -> Result<Outcome, OutputError> {
     let path = identity_dir(data_dir);
     let files = material.identity(host_key, &path)?;
-    directory::replace(&path, &files, &FileAccess::default())
+    let access = FileAccess { mode: Some(0o600), ..FileAccess::default() };
+    directory::replace(&path, &files, &access, &Digests::new())
 }

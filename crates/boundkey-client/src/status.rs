@@ -7,6 +7,7 @@ use boundkey_keystore::{AgentState, FileKeystore, KeystoreError, write_atomicall
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::outputs::Digests;
 use crate::running::lock_holder;
 
 const NOTES: &str = "status.json";
@@ -26,6 +27,9 @@ pub struct Notes {
     /// Why the identity directory could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_error: Option<String>,
+    /// Why the list of revoked keys could not be fetched; the last one is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_keys_error: Option<String>,
     /// How each output was written last.
     pub outputs: Vec<OutputNote>,
 }
@@ -39,7 +43,7 @@ pub struct OutputNote {
     pub kind: String,
     /// The directory.
     pub path: PathBuf,
-    /// `whole`, `file by file (mount point)`, ...
+    /// `created`, `replaced as a whole`, `file by file, ...`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
     /// Why it could not be written.
@@ -51,6 +55,21 @@ pub struct OutputNote {
     /// The content for which the reload command succeeded: another one is due for a reload, also after a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<String>,
+    /// What somebody should look at although the files are in place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What was written, by file: whatever was put on these files since is kept. For the agent itself.
+    #[serde(skip_serializing_if = "Digests::is_empty")]
+    pub digests: Digests,
+}
+
+impl OutputNote {
+    /// Names what was written: another content means that the reload command is due.
+    pub(crate) fn content(&self) -> String {
+        let files: Vec<String> =
+            self.digests.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+        crate::outputs::digest_of(files.concat().as_bytes())
+    }
 }
 
 impl Notes {
@@ -115,6 +134,9 @@ pub struct Status {
     /// Why the identity directory could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_error: Option<String>,
+    /// Why the list of revoked keys could not be fetched; the last one is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_keys_error: Option<String>,
     /// How each output was written last.
     pub outputs: Vec<OutputNote>,
 }
@@ -148,8 +170,10 @@ impl Status {
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
             identity_error: notes.identity_error,
+            revoked_keys_error: notes.revoked_keys_error,
             outputs: notes.outputs,
         };
+        status.outputs.iter_mut().for_each(|output| output.digests.clear());
         status.find_problems(now);
         status
     }
@@ -167,6 +191,8 @@ impl Status {
         }
         problems.extend(self.last_error.iter().map(|error| format!("the last try failed: {error}")));
         problems.extend(self.identity_error.iter().map(|error| format!("the identity directory: {error}")));
+        problems
+            .extend(self.revoked_keys_error.iter().map(|error| format!("the list of revoked keys: {error}")));
         for output in &self.outputs {
             let path = output.path.display();
             problems.extend(output.error.iter().map(|error| format!("output {path}: {error}")));
@@ -256,6 +282,7 @@ mod tests {
             next_try_at: Some(datetime!(2026-01-01 12:00 UTC)),
             asked: Some("hash".to_owned()),
             identity_error: Some("full".to_owned()),
+            revoked_keys_error: Some("no answer".to_owned()),
             outputs: vec![OutputNote {
                 kind: "tls".to_owned(),
                 path: "/out".into(),

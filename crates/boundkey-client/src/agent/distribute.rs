@@ -1,11 +1,10 @@
 use boundkey_keystore::AgentState;
 
+use super::chores::{Chore, Chores, Which};
 use super::{Agent, report};
 use crate::config::{OutputConfig, OutputKind};
 use crate::join::store::read_bundle;
-use crate::outputs::{
-    FileByFile, Material, Replaced, Written, identity_dir, run_reload, write_identity, write_output,
-};
+use crate::outputs::{Material, Replaced, Written, identity_dir, run_reload, write_identity, write_output};
 use crate::status::OutputNote;
 use crate::transport::Transport as _;
 
@@ -14,109 +13,180 @@ const MOST_REVOKED: usize = 4 * 1024 * 1024;
 const REVOKED_KEYS: &str = "revoked_keys";
 
 impl Agent {
-    /// Hosts only: sshd reads the list.
+    /// Hosts only: sshd reads the list. None: the last one stays in force, and it is asked for again soon.
     pub(super) async fn fetch_revoked_keys(&mut self) -> Option<Vec<u8>> {
         if self.plan.roles.is_bot() {
             return None;
         }
-        match self.transport.get("/v1/krl", MOST_REVOKED).await {
-            Ok(reply) if reply.status == 200 => Some(reply.body),
-            Ok(reply) => {
-                tracing::warn!(status = reply.status, "no list of revoked keys; the last one stays in force");
-                None
+        let error = match self.transport.get("/v1/krl", MOST_REVOKED).await {
+            Ok(reply) if reply.status == 200 => {
+                self.chores.revoked_keys.done();
+                self.notes.revoked_keys_error = None;
+                return Some(reply.body);
             }
-            Err(error) => {
-                tracing::warn!(error = %report(&error), "no list of revoked keys; the last one stays in force");
-                None
-            }
-        }
+            Ok(reply) => format!("the server answers with status {}", reply.status),
+            Err(error) => report(&error),
+        };
+        self.no_revoked_keys(error);
+        None
+    }
+
+    fn no_revoked_keys(&mut self, error: String) {
+        let wait = self.chores.revoked_keys.failed(self.clock.since_boot(), self.entropy.as_ref());
+        tracing::warn!(error, retry_in = ?wait, "no list of revoked keys; the last one stays in force");
+        self.notes.revoked_keys_error = Some(error);
     }
 
     /// Between two joins: a revoked key is to be refused soon, not at the next renewal.
     pub(super) async fn refresh_revoked_keys(&mut self) {
         if let Err(error) = self.renew_trust() {
-            tracing::warn!(error = %report(&error), "no list of revoked keys; the last one stays in force");
+            self.no_revoked_keys(report(&error));
+            self.write_notes();
             return;
         }
         let fetched = self.fetch_revoked_keys().await;
         self.transport.disconnect();
-        let Some(revoked_keys) = fetched else { return };
         let stored = std::fs::read(identity_dir(&self.config.data_dir).join(REVOKED_KEYS)).ok();
-        if stored.as_ref() == Some(&revoked_keys) {
+        if fetched.is_none() || stored == fetched {
+            self.write_notes();
             return;
         }
         match self.keystore.load() {
-            Ok(state) => self.distribute(&state, Some(revoked_keys)).await,
-            Err(error) => tracing::warn!(error = %report(&error), "revoked keys not written"),
+            Ok(state) => self.distribute(&state, fetched, Which::All).await,
+            Err(error) => self.no_revoked_keys(report(&error)),
         }
     }
 
-    /// Writes the identity and the outputs. The state holds everything, so what fails here is done at the next start or
-    /// join; it is reported and never stops the agent.
-    pub(super) async fn distribute(&mut self, state: &AgentState, revoked_keys: Option<Vec<u8>>) {
+    /// What failed and whose pause is over.
+    pub(super) async fn do_chores(&mut self) {
+        let which = Which::DueBy(self.clock.since_boot());
+        if which.means(&self.chores.revoked_keys) {
+            self.refresh_revoked_keys().await;
+        }
+        match self.keystore.load() {
+            Ok(state) => self.distribute(&state, None, which).await,
+            Err(error) => {
+                // A damaged state is the next join's to report; until then nothing can be written.
+                tracing::warn!(error = %report(&error), "outputs not written");
+                self.chores.outputs.iter_mut().for_each(Chore::done);
+                self.chores.identity.done();
+            }
+        }
+    }
+
+    /// Writes the identity and the outputs, then runs the reload commands of those that changed. The state holds everything,
+    /// so what fails here is done later; it is reported and never stops the agent.
+    pub(super) async fn distribute(
+        &mut self,
+        state: &AgentState,
+        revoked_keys: Option<Vec<u8>>,
+        which: Which,
+    ) {
         let (Some(identity), Some(bundle)) =
             (&state.identity, state.ca_bundle.as_deref().and_then(read_bundle))
         else {
+            // There is nothing to write, so nothing is owed.
+            self.chores = Chores::default();
             return;
         };
         let revoked_keys = revoked_keys
             .or_else(|| std::fs::read(identity_dir(&self.config.data_dir).join(REVOKED_KEYS)).ok())
             .unwrap_or_default();
         let material = Material { identity, bundle: &bundle, revoked_keys: &revoked_keys };
+        if which.means(&self.chores.identity) {
+            self.hand_over_identity(&material);
+        }
+        let count = self.config.outputs.len();
+        self.chores.outputs.resize_with(count, Chore::default);
+        let meant: Vec<bool> = self.chores.outputs.iter().map(|chore| which.means(chore)).collect();
+        let mut notes: Vec<OutputNote> =
+            self.config.outputs.iter().map(|output| self.note_of(output)).collect();
+        // All files first: a slow command of one output keeps no other waiting for its certificate.
+        for (index, note) in notes.iter_mut().enumerate().filter(|(index, _)| meant[*index]) {
+            self.write(index, note, &material);
+        }
+        self.notes.outputs = notes;
+        for index in (0..count).filter(|index| meant[*index]) {
+            self.reload_after(index).await;
+        }
+        self.write_notes();
+    }
+
+    fn hand_over_identity(&mut self, material: &Material<'_>) {
         let host_key = self.config.outputs.iter().find_map(|output| match &output.kind {
             OutputKind::OpensshHost { host_key } => host_key.as_deref(),
             _ => None,
         });
-        self.notes.identity_error =
-            write_identity(&self.config.data_dir, &material, host_key).err().map(|error| {
-                let error = report(&error);
-                tracing::error!(error, "the identity directory cannot be written");
-                error
-            });
-        let mut notes = Vec::with_capacity(self.config.outputs.len());
-        for output in &self.config.outputs {
-            notes.push(self.write_and_reload(output, &material).await);
-        }
-        self.notes.outputs = notes;
-        self.write_notes();
-    }
-
-    async fn write_and_reload(&self, output: &OutputConfig, material: &Material<'_>) -> OutputNote {
-        let before = self.notes.outputs.iter().find(|note| note.path == output.path);
-        let mut note = OutputNote {
-            kind: output.kind.word().to_owned(),
-            path: output.path.clone(),
-            written: before.and_then(|note| note.written.clone()),
-            reloaded: before.and_then(|note| note.reloaded.clone()),
-            ..OutputNote::default()
-        };
-        match write_output(output, material) {
-            Ok(Written::Unchanged) => {}
-            Ok(Written::Replaced(how)) => {
-                tracing::info!(path = %output.path.display(), how = words(how), "output written");
-                note.written = Some(words(how).to_owned());
+        match write_identity(&self.config.data_dir, material, host_key) {
+            Ok(_) => {
+                self.chores.identity.done();
+                self.notes.identity_error = None;
             }
             Err(error) => {
                 let error = report(&error);
-                tracing::error!(path = %output.path.display(), error, "output not written");
-                note.error = Some(error);
-                return note;
+                let wait = self.chores.identity.failed(self.clock.since_boot(), self.entropy.as_ref());
+                tracing::error!(error, retry_in = ?wait, "the identity directory cannot be written");
+                self.notes.identity_error = Some(error);
             }
         }
-        // By content, not by "was it written just now": a crash in between is made good at the next start.
-        let content = material.fingerprint();
-        if let Some(command) = &output.reload
-            && note.reloaded.as_ref() != Some(&content)
-        {
-            match run_reload(command).await {
-                Ok(()) => note.reloaded = Some(content),
-                Err(error) => {
-                    tracing::error!(path = %output.path.display(), error = %report(&error), "reload failed");
-                    note.reload_error = Some(error.to_string());
+    }
+
+    /// What is known of an output from before.
+    fn note_of(&self, output: &OutputConfig) -> OutputNote {
+        let known = self.notes.outputs.iter().find(|note| note.path == output.path);
+        let fresh = OutputNote { path: output.path.clone(), ..OutputNote::default() };
+        OutputNote { kind: output.kind.word().to_owned(), ..known.cloned().unwrap_or(fresh) }
+    }
+
+    fn write(&mut self, index: usize, note: &mut OutputNote, material: &Material<'_>) {
+        let output = &self.config.outputs[index];
+        let path = output.path.display();
+        match write_output(output, material, &note.digests) {
+            Ok(outcome) => {
+                if let Written::Replaced(how) = outcome.written {
+                    tracing::info!(%path, how = words(how), "output written");
+                    note.written = Some(words(how).to_owned());
                 }
+                for warning in outcome.warnings.iter().filter(|warning| !note.warnings.contains(warning)) {
+                    tracing::warn!(%path, "{warning}");
+                }
+                note.error = None;
+                note.digests = outcome.digests;
+                note.warnings = outcome.warnings;
+            }
+            Err(error) => {
+                let error = report(&error);
+                let wait = self.chores.outputs[index].failed(self.clock.since_boot(), self.entropy.as_ref());
+                tracing::error!(%path, error, retry_in = ?wait, "output not written");
+                note.error = Some(error);
             }
         }
-        note
+    }
+
+    /// By content, not by "was it written just now": a crash in between is made good at the next start.
+    async fn reload_after(&mut self, index: usize) {
+        let (output, note) = (&self.config.outputs[index], &mut self.notes.outputs[index]);
+        if note.error.is_some() {
+            return;
+        }
+        let chore = &mut self.chores.outputs[index];
+        let content = note.content();
+        let outcome = match &output.reload {
+            Some(command) if note.reloaded.as_ref() != Some(&content) => run_reload(command).await,
+            _ => Ok(()),
+        };
+        match outcome {
+            Ok(()) => {
+                chore.done();
+                note.reload_error = None;
+                note.reloaded = Some(content);
+            }
+            Err(error) => {
+                let wait = chore.failed(self.clock.since_boot(), self.entropy.as_ref());
+                tracing::error!(path = %output.path.display(), error = %error, retry_in = ?wait, "reload failed");
+                note.reload_error = Some(error.to_string());
+            }
+        }
     }
 
     pub(super) fn write_notes(&self) {
@@ -130,8 +200,6 @@ fn words(how: Replaced) -> &'static str {
     match how {
         Replaced::Created => "created",
         Replaced::Whole => "replaced as a whole",
-        Replaced::InTwoSteps => "replaced in two steps: the file system cannot exchange directories",
-        Replaced::FileByFile(FileByFile::MountPoint) => "file by file, key last: it is a mount point",
-        Replaced::FileByFile(FileByFile::OtherFiles) => "file by file, key last: it holds other files",
+        Replaced::FileByFile => "file by file, key last: the file system has no links",
     }
 }

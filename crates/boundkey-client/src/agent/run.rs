@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::chores::{Chores, Which};
+use super::orphans::Orphans;
 use super::{Agent, AgentError, report};
 use crate::backoff::{Backoff, Setback};
 use crate::clock::show_time;
@@ -19,6 +21,8 @@ enum Wake {
     Due,
     /// Time to fetch the revoked keys.
     Refresh,
+    /// Time to try again what failed beside the joins.
+    Chores,
 }
 
 /// What a running agent may be told.
@@ -52,7 +56,14 @@ impl Agent {
         mut say: impl FnMut(Event),
     ) -> Result<(), AgentError> {
         let mut backoff = Backoff::standard();
-        let mut deadline = self.first_deadline().await?;
+        let mut orphans = Orphans::watch(self.adopts_orphans);
+        let mut later = None;
+        let mut deadline = self.first_deadline()?;
+        tokio::select! {
+            biased;
+            () = stopped(&mut commands, &mut later) => return Ok(()),
+            () = self.bring_up_to_date() => {}
+        }
         let mut refresh = Deadline::after(self.clock.since_boot(), REFRESH);
         let mut ready = false;
         if !deadline.remaining(self.clock.since_boot()).is_zero() {
@@ -60,11 +71,10 @@ impl Agent {
             ready = true;
             say(Event::Status(self.plan_next(deadline)));
         }
-        let mut later = None;
         loop {
             let wake = match later.take() {
                 Some(command) => Wake::Told(command),
-                None => self.wait(deadline, refresh, &mut commands).await,
+                None => self.wait(deadline, refresh, &mut commands, &mut orphans).await,
             };
             match wake {
                 Wake::Told(Command::Stop) => return Ok(()),
@@ -76,6 +86,14 @@ impl Agent {
                         biased;
                         () = stopped(&mut commands, &mut later) => return Ok(()),
                         () = self.refresh_revoked_keys() => {}
+                    }
+                    continue;
+                }
+                Wake::Chores => {
+                    tokio::select! {
+                        biased;
+                        () = stopped(&mut commands, &mut later) => return Ok(()),
+                        () = self.do_chores() => {}
                     }
                     continue;
                 }
@@ -105,10 +123,9 @@ impl Agent {
         }
     }
 
-    /// With a stored identity the outputs are brought up to date, and the renewal waits for its time. One that is overdue
-    /// waits a little at random while the certificates are valid: after a power cut the whole fleet starts. An attempt that
+    /// With a stored identity the renewal waits for its time. One that is overdue waits a little at random while the certificates are valid: after a power cut the whole fleet starts. An attempt that
     /// is pending before its time goes on at once, and so does a join with another configuration.
-    async fn first_deadline(&mut self) -> Result<Deadline, AgentError> {
+    fn first_deadline(&mut self) -> Result<Deadline, AgentError> {
         let state = self.keystore.load()?;
         let now = self.clock.since_boot();
         let belongs = state.token.as_deref() == Some(self.plan.token.as_str());
@@ -125,17 +142,26 @@ impl Agent {
             }
             _ => Duration::ZERO,
         };
-        if belongs {
-            self.distribute(&state, None).await;
-        }
         Ok(Deadline::after(now, wait))
     }
 
+    /// The outputs, from what an earlier process received.
+    async fn bring_up_to_date(&mut self) {
+        match self.keystore.load() {
+            Ok(state) if state.token.as_deref() == Some(self.plan.token.as_str()) => {
+                self.distribute(&state, None, Which::All).await;
+            }
+            // The join that is due reports it.
+            _ => {}
+        }
+    }
+
     async fn wait(
-        &self,
+        &mut self,
         deadline: Deadline,
         refresh: Deadline,
         commands: &mut mpsc::Receiver<Command>,
+        orphans: &mut Orphans,
     ) -> Wake {
         let host =
             self.config.outputs.iter().any(|output| matches!(output.kind, OutputKind::OpensshHost { .. }));
@@ -147,9 +173,16 @@ impl Agent {
             if host && refresh.remaining(now).is_zero() {
                 return Wake::Refresh;
             }
+            let chores = self.chores.next();
+            if chores.is_some_and(|due| due.remaining(now).is_zero()) {
+                return Wake::Chores;
+            }
             let nap = if host { deadline.nap(now).min(refresh.nap(now)) } else { deadline.nap(now) };
+            let nap = chores.map_or(nap, |due| due.nap(now).min(nap));
+            orphans.reap();
             tokio::select! {
                 biased;
+                () = orphans.ended() => {}
                 command = commands.recv() => return Wake::Told(command.unwrap_or(Command::Stop)),
                 () = tokio::time::sleep(nap) => {}
             }
@@ -171,6 +204,7 @@ impl Agent {
                     crate::transport::Timeouts::default(),
                 );
                 self.config = config;
+                self.chores = Chores::default();
                 tracing::info!("configuration reloaded");
             }
             Err(error) => tracing::error!(error = %report(&error), "the configuration stays as it was"),

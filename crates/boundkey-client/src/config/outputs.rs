@@ -7,12 +7,14 @@ use boundkey_document::{Fields, Item, Node};
 pub struct OutputConfig {
     /// What is written.
     pub kind: OutputKind,
-    /// The directory; it is replaced as a whole.
+    /// The directory; its files change all at once.
     pub path: PathBuf,
     /// Whose the files are, and who may read them.
     pub access: FileAccess,
     /// Run by `sh -c` after the files changed.
     pub reload: Option<String>,
+    /// Further hosts that the cluster's host CA speaks for, as patterns of `known_hosts`; beside the cluster's own names.
+    pub hosts: Vec<String>,
 }
 
 /// What an output holds.
@@ -45,20 +47,14 @@ impl OutputKind {
 }
 
 /// Whose files are, and who may read them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileAccess {
-    /// A user's name or number; None: the agent's own (root, as a rule).
+    /// A user's name or number; None: the agent's own (root, as a rule), or whoever an administrator gave the files to.
     pub owner: Option<String>,
-    /// A group's name or number; None: the agent's own.
+    /// A group's name or number; None: likewise.
     pub group: Option<String>,
-    /// Permission bits of the files; 0600 unless set.
-    pub mode: u32,
-}
-
-impl Default for FileAccess {
-    fn default() -> Self {
-        Self { owner: None, group: None, mode: 0o600 }
-    }
+    /// Permission bits of the files; None: 0600, or what an administrator set.
+    pub mode: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,7 +66,12 @@ enum Word {
 const WORDS: [(&str, Word); 3] =
     [("tls", Word::Tls), ("openssh_host", Word::Host), ("openssh_user", Word::User)];
 
-const DIRECTORY: &str = "the absolute path of a directory";
+const DIRECTORY: &str = "the absolute path of a directory, without control characters";
+const SSHD_PATH: &str =
+    "an absolute path that sshd_config can hold: without control characters, `\"`, `\\`, `*`, `?` and `[`";
+const HOSTS: &str = "a pattern of known_hosts: letters, digits, `.`, `-`, `_`, `:`, `*` and `?`, for example *.corp.example.net";
+/// Patterns of one output.
+const MOST_HOSTS: usize = 64;
 
 pub(super) fn read(top: &mut Fields<'_>, data_dir: &Path, bot: bool) -> Vec<OutputConfig> {
     let mut outputs: Vec<OutputConfig> = Vec::new();
@@ -95,14 +96,22 @@ pub(super) fn read(top: &mut Fields<'_>, data_dir: &Path, bot: bool) -> Vec<Outp
 fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
     let word = fields.word("type", &WORDS);
     fields.missing("type", "tls, openssh_host or openssh_user");
-    let path = fields.parsed("path", DIRECTORY, |text| {
-        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && path.file_name().is_some()).ok_or(())
-    });
+    let (allowed, plain): (_, fn(&str) -> bool) = match word {
+        Some(Word::Host) => (SSHD_PATH, for_sshd),
+        _ => (DIRECTORY, |text| !text.contains(char::is_control)),
+    };
+    let path = fields.parsed("path", allowed, |text| absolute(text).filter(|_| plain(text)).ok_or(()));
     fields.missing("path", DIRECTORY);
     let owner = fields.text("owner").map(ToOwned::to_owned);
     let group = fields.text("group").map(ToOwned::to_owned);
-    let mode = fields.item("mode").and_then(|item| read_mode(&item)).unwrap_or(0o600);
-    let reload = fields.text("reload").map(ToOwned::to_owned);
+    let mode = fields.item("mode").and_then(|item| read_mode(&item));
+    let reload = fields.parsed("reload", "a command for sh, such as systemctl reload nginx", |text| {
+        Some(text.to_owned()).filter(|text| !text.trim().is_empty() && !text.contains('\0')).ok_or(())
+    });
+    let hosts = match word {
+        Some(Word::Host | Word::User) => read_hosts(fields),
+        _ => Vec::new(),
+    };
     let kind = match word? {
         Word::Tls => OutputKind::Tls { reuse_key: fields.boolean("reuse_key").unwrap_or(false) },
         Word::Host => {
@@ -113,7 +122,9 @@ fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
                     "tls or openssh_user (enable ssh_service for a host)",
                 );
             }
-            OutputKind::OpensshHost { host_key: fields.text("host_key").map(PathBuf::from) }
+            let host_key = fields
+                .parsed("host_key", SSHD_PATH, |text| absolute(text).filter(|_| for_sshd(text)).ok_or(()));
+            OutputKind::OpensshHost { host_key }
         }
         Word::User => {
             if !bot {
@@ -126,7 +137,30 @@ fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
             OutputKind::OpensshUser
         }
     };
-    Some(OutputConfig { kind, path: path?, access: FileAccess { owner, group, mode }, reload })
+    Some(OutputConfig { kind, path: path?, access: FileAccess { owner, group, mode }, reload, hosts })
+}
+
+fn absolute(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute() && path.file_name().is_some())
+}
+
+/// What sshd reads back unchanged from between double quotes, and takes for no pattern in `Include`.
+fn for_sshd(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() || "\"\\*?[".contains(c))
+}
+
+fn read_hosts(fields: &mut Fields<'_>) -> Vec<String> {
+    let items = fields.list("hosts").unwrap_or_default();
+    if items.len() > MOST_HOSTS {
+        fields.fault("hosts", format!("{} entries", items.len()), format!("at most {MOST_HOSTS}"));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:*?".contains(c);
+    // `*` alone would let the cluster speak for every host there is.
+    let good = |text: &str| text.chars().all(plain) && text.chars().any(|c| c.is_ascii_alphanumeric());
+    items
+        .iter()
+        .filter_map(|item| item.parsed(HOSTS, |text| good(text).then(|| text.to_ascii_lowercase()).ok_or(())))
+        .collect()
 }
 
 /// Octal text; a number is ambiguous (`640` is decimal, `0o640` octal).
@@ -150,7 +184,7 @@ fn read_mode(item: &Item<'_>) -> Option<u32> {
     }
 }
 
-/// Directories are replaced as a whole: none may hold another, nor the agent's state.
+/// None may hold another, nor the agent's state.
 fn clash(output: &OutputConfig, others: &[OutputConfig], data_dir: &Path) -> Option<String> {
     let meets = |other: &Path| other.starts_with(&output.path) || output.path.starts_with(other);
     if meets(data_dir) {

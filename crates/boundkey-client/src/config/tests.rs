@@ -77,7 +77,7 @@ windows_desktop_service: {{enabled: true}}
 certificates: {{dns_names: [a.example], ip_addresses: [\"10.0.0.1\"], principals: [a], ttl: 2h}}
 outputs:
 - {{type: tls, path: /out/tls, owner: www, group: \"33\", mode: \"0640\", reload: \"true\", reuse_key: true}}
-- {{type: openssh_host, path: /out/ssh, host_key: /etc/ssh/key}}
+- {{type: openssh_host, path: /out/ssh, host_key: /etc/ssh/key, hosts: [\"*.Corp.example\", 10.0.0.?]}}
 "
     ))
     .unwrap();
@@ -92,12 +92,18 @@ outputs:
         OutputConfig {
             kind: OutputKind::Tls { reuse_key: true },
             path: "/out/tls".into(),
-            access: FileAccess { owner: Some("www".to_owned()), group: Some("33".to_owned()), mode: 0o640 },
+            access: FileAccess {
+                owner: Some("www".to_owned()),
+                group: Some("33".to_owned()),
+                mode: Some(0o640)
+            },
             reload: Some("true".to_owned()),
+            hosts: Vec::new(),
         }
     );
     let host_key = Some(PathBuf::from("/etc/ssh/key"));
     assert_eq!(config.outputs[1].kind, OutputKind::OpensshHost { host_key });
+    assert_eq!(config.outputs[1].hosts, ["*.corp.example", "10.0.0.?"]);
 }
 
 #[test]
@@ -219,7 +225,7 @@ fn every_fault_below_the_agent_is_named_too() {
         ),
         (
             "outputs: [{type: tls}]\n",
-            "agent.yaml:4:11: outputs[0].path: found nothing; allowed: the absolute path of a directory",
+            "agent.yaml:4:11: outputs[0].path: found nothing; allowed: the absolute path of a directory, without control characters",
         ),
         (
             "outputs: [{type: tsl, path: /out}]\n",
@@ -227,11 +233,11 @@ fn every_fault_below_the_agent_is_named_too() {
         ),
         (
             "outputs: [{type: tls, path: out}]\n",
-            "agent.yaml:4:29: outputs[0].path: found `out`; allowed: the absolute path of a directory",
+            "agent.yaml:4:29: outputs[0].path: found `out`; allowed: the absolute path of a directory, without control characters",
         ),
         (
             "outputs: [{type: tls, path: /}]\n",
-            "agent.yaml:4:29: outputs[0].path: found `/`; allowed: the absolute path of a directory",
+            "agent.yaml:4:29: outputs[0].path: found `/`; allowed: the absolute path of a directory, without control characters",
         ),
         (
             "outputs: [{type: tls, path: /out, mode: 0644}]\n",
@@ -243,7 +249,23 @@ fn every_fault_below_the_agent_is_named_too() {
         ),
         (
             "outputs: [{type: openssh_user, path: /out, reuse_key: true}]\n",
-            "agent.yaml:4:44: outputs[0].reuse_key: found an unknown field; allowed: type, path, owner, group, mode, reload",
+            "agent.yaml:4:44: outputs[0].reuse_key: found an unknown field; allowed: type, path, owner, group, mode, reload, hosts",
+        ),
+        (
+            "outputs: [{type: openssh_user, path: /out, hosts: [\"*\"]}]\n",
+            "agent.yaml:4:52: outputs[0].hosts[0]: found `*`; allowed: a pattern of known_hosts: letters, digits, `.`, `-`, `_`, `:`, `*` and `?`, for example *.corp.example.net",
+        ),
+        (
+            "outputs: [{type: tls, path: /out, reload: \" \"}]\n",
+            "agent.yaml:4:43: outputs[0].reload: found ` `; allowed: a command for sh, such as systemctl reload nginx",
+        ),
+        (
+            "ssh_service: {enabled: true}\noutputs: [{type: openssh_host, path: '/out/\"quoted\"'}]\n",
+            "agent.yaml:5:38: outputs[0].path: found `/out/\"quoted\"`; allowed: an absolute path that sshd_config can hold: without control characters, `\"`, `\\`, `*`, `?` and `[`",
+        ),
+        (
+            "ssh_service: {enabled: true}\noutputs: [{type: openssh_host, path: /out, host_key: key}]\n",
+            "agent.yaml:5:54: outputs[0].host_key: found `key`; allowed: an absolute path that sshd_config can hold: without control characters, `\"`, `\\`, `*`, `?` and `[`",
         ),
         (
             "outputs: [{type: openssh_host, path: /out}]\n",

@@ -5,6 +5,7 @@ use boundkey_proto::CaBundle;
 use zeroize::Zeroizing;
 
 use super::OutputError;
+use super::directory::digest_of;
 use crate::der::pem_certificate;
 
 /// The name of a host key that is made here.
@@ -15,6 +16,13 @@ const USER_KEY_NAME: &str = "id_ed25519";
 pub(super) struct OutFile {
     pub(super) name: String,
     pub(super) content: Zeroizing<Vec<u8>>,
+}
+
+impl OutFile {
+    /// SHA-256, base64url.
+    pub(super) fn digest(&self) -> String {
+        digest_of(&self.content)
+    }
 }
 
 /// What outputs are made of.
@@ -28,16 +36,6 @@ pub struct Material<'a> {
 }
 
 impl Material<'_> {
-    /// Names this identity, CAs and revoked keys: another one means another content of every output.
-    pub fn fingerprint(&self) -> String {
-        let bundle = serde_json::to_vec(self.bundle).unwrap_or_default();
-        let leaf = self.identity.x509_chain.first().map(Vec::as_slice).unwrap_or_default();
-        let ssh = self.identity.ssh_certificate.as_deref().unwrap_or_default();
-        let hash =
-            boundkey_keys::sha256(&[leaf, b"\0", ssh.as_bytes(), b"\0", &bundle, b"\0", self.revoked_keys]);
-        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, hash)
-    }
-
     /// The private key stands last: where files can only be replaced one by one, a reader who finds the new key finds the
     /// certificate that belongs to it.
     pub(super) fn tls(&self) -> Vec<OutFile> {
@@ -53,20 +51,22 @@ impl Material<'_> {
         &self,
         host_key: Option<&Path>,
         dir: &Path,
+        hosts: &[String],
     ) -> Result<Vec<OutFile>, OutputError> {
         let name = host_key_name(host_key);
         let key = host_key.map_or_else(|| dir.join(&name), Path::to_owned);
         let certificate = format!("{name}-cert.pub");
+        // sshd reads a word with blanks in it from between double quotes; the configuration lets no others in.
         let sshd = format!(
-            "# For sshd_config: Include {dir}/sshd.conf\nHostKey {key}\nHostCertificate {dir}/{certificate}\n\
-             TrustedUserCAKeys {dir}/user_ca.pub\nRevokedKeys {dir}/revoked_keys\n",
+            "# For sshd_config: Include \"{dir}/sshd.conf\"\nHostKey \"{key}\"\nHostCertificate \"{dir}/{certificate}\"\n\
+             TrustedUserCAKeys \"{dir}/user_ca.pub\"\nRevokedKeys \"{dir}/revoked_keys\"\n",
             dir = dir.display(),
             key = key.display(),
         );
         let mut files = vec![
             text(&certificate, line(self.ssh_certificate()?)),
             text("user_ca.pub", self.bundle.ssh_user.iter().map(|ca| line(&ca.to_openssh())).collect()),
-            text("known_hosts", self.known_hosts()),
+            text("known_hosts", self.known_hosts(hosts)),
             OutFile { name: "revoked_keys".to_owned(), content: Zeroizing::new(self.revoked_keys.to_vec()) },
             text("sshd.conf", sshd),
         ];
@@ -79,12 +79,12 @@ impl Material<'_> {
         Ok(files)
     }
 
-    pub(super) fn openssh_user(&self) -> Result<Vec<OutFile>, OutputError> {
+    pub(super) fn openssh_user(&self, hosts: &[String]) -> Result<Vec<OutFile>, OutputError> {
         let key = self.identity.ssh_key.as_ref().ok_or(OutputError::NoSshCertificate)?;
         Ok(vec![
             text(&format!("{USER_KEY_NAME}-cert.pub"), line(self.ssh_certificate()?)),
             text(&format!("{USER_KEY_NAME}.pub"), line(&key.public_key().to_openssh())),
-            text("known_hosts", self.known_hosts()),
+            text("known_hosts", self.known_hosts(hosts)),
             secret(USER_KEY_NAME, key.to_openssh_pem(&self.identity.id)),
         ])
     }
@@ -93,7 +93,8 @@ impl Material<'_> {
     pub(super) fn identity(&self, host_key: Option<&Path>, dir: &Path) -> Result<Vec<OutFile>, OutputError> {
         let mut files = Vec::new();
         if self.identity.ssh_certificate.is_some() {
-            files = if self.is_bot() { self.openssh_user()? } else { self.openssh_host(host_key, dir)? };
+            files =
+                if self.is_bot() { self.openssh_user(&[])? } else { self.openssh_host(host_key, dir, &[])? };
         }
         let server = pem_all(&self.bundle.tls_der());
         let mut whole = Zeroizing::new(String::with_capacity(8 * 1024));
@@ -123,8 +124,21 @@ impl Material<'_> {
         pem_all(&self.bundle.host_der()) + &pem_all(&self.bundle.bot_der())
     }
 
-    fn known_hosts(&self) -> String {
-        self.bundle.ssh_host.iter().map(|ca| format!("@cert-authority * {}\n", ca.to_openssh())).collect()
+    /// The cluster's host CA speaks for the cluster's hosts, not for every host there is: names below the cluster's name, and
+    /// names without a dot (tokens' names and host ids, as the default names of hosts are).
+    fn known_hosts(&self, more: &[String]) -> String {
+        let cluster = self.bundle.cluster.to_ascii_lowercase();
+        // Two lines: a pattern that excludes dots excludes them for its whole line.
+        let mut hosts = vec![format!("*.{cluster}"), "*,!*.*,!*:*".to_owned()];
+        if !more.is_empty() {
+            hosts.push(more.join(","));
+        }
+        let authorities = self.bundle.ssh_host.iter().map(boundkey_keys::PublicKey::to_openssh);
+        authorities
+            .flat_map(|ca| {
+                hosts.iter().map(move |hosts| format!("@cert-authority {hosts} {ca}\n")).collect::<Vec<_>>()
+            })
+            .collect()
     }
 }
 

@@ -36,26 +36,51 @@ fn bundle() -> CaBundle {
 }
 
 fn output(kind: OutputKind, path: &Path) -> OutputConfig {
-    OutputConfig { kind, path: path.to_owned(), access: FileAccess::default(), reload: None }
+    let access = FileAccess::default();
+    OutputConfig { kind, path: path.to_owned(), access, reload: None, hosts: Vec::new() }
 }
 
 fn tls(path: &Path) -> OutputConfig {
     output(OutputKind::Tls { reuse_key: false }, path)
 }
 
-/// Writes an output for an identity, and says what happened.
-fn write(output: &OutputConfig, seed: u8) -> Result<Written, String> {
+/// Writes an output for an identity, knowing what was written before, and says what happened.
+fn write_knowing(output: &OutputConfig, seed: u8, known: &mut Digests) -> Result<Outcome, String> {
     let kind = if output.kind == OutputKind::OpensshUser { "bot" } else { "host" };
     let (identity, bundle) = (identity(seed, kind), bundle());
     let material = Material { identity: &identity, bundle: &bundle, revoked_keys: b"revoked" };
-    write_output(output, &material).map_err(|error| error.to_string())
+    let outcome = write_output(output, &material, known).map_err(|error| crate::agent::report(&error))?;
+    known.clone_from(&outcome.digests);
+    Ok(outcome)
 }
 
+fn write(output: &OutputConfig, seed: u8) -> Result<Written, String> {
+    write_knowing(output, seed, &mut Digests::new()).map(|outcome| outcome.written)
+}
+
+const CREATED: Result<Written, String> = Ok(Written::Replaced(Replaced::Created));
+const WHOLE: Result<Written, String> = Ok(Written::Replaced(Replaced::Whole));
+const UNCHANGED: Result<Written, String> = Ok(Written::Unchanged);
+
+/// All that readers are meant to see.
 fn names(dir: &Path) -> Vec<String> {
+    all_names(dir).into_iter().filter(|name| !name.starts_with("..")).collect()
+}
+
+fn all_names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Whose key is there, and whose certificate?
+fn pair(dir: &Path) -> (Vec<u8>, Vec<u8>) {
+    (std::fs::read(dir.join("key.pem")).unwrap(), std::fs::read(dir.join("cert.pem")).unwrap())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -67,60 +92,211 @@ fn an_output_is_created_replaced_as_a_whole_and_then_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep/tls");
     let output = tls(&path);
-    assert_eq!(write(&output, 1), Ok(Written::Replaced(Replaced::Created)));
+    assert_eq!(write(&output, 1), CREATED);
     assert_eq!(names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
     assert_eq!(
         (mode(&path), mode(&path.join("key.pem")), mode(&path.join("cert.pem"))),
         (0o700, 0o600, 0o600)
     );
-    assert_eq!(write(&output, 1), Ok(Written::Unchanged));
+    assert_eq!(write(&output, 1), UNCHANGED);
     let before = std::fs::metadata(&path).unwrap().ino();
-    assert_eq!(write(&output, 2), Ok(Written::Replaced(Replaced::Whole)));
-    assert_ne!(std::fs::metadata(&path).unwrap().ino(), before, "it is another directory");
+    assert_eq!(write(&output, 2), WHOLE);
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), before, "it is the same directory");
     assert_eq!(names(path.parent().unwrap()), ["tls"], "nothing is left beside it");
     let key = std::fs::read(path.join("key.pem")).unwrap();
     let key = PrivateKey::from_pem(&key).unwrap();
     assert_eq!(key.public_key(), identity(2, "host").tls_key.public_key());
+    assert_eq!(write(&output, 3), WHOLE);
+    assert_eq!(write(&output, 4), WHOLE);
+    let hidden: Vec<String> = all_names(&path).into_iter().filter(|name| name.starts_with("..")).collect();
+    assert_eq!(hidden, ["..3", "..4", "..data"], "the present version and the one before");
 }
 
 #[test]
-fn a_reader_that_opened_the_directory_sees_one_identity() {
+fn whoever_holds_the_directory_finds_the_new_pair_and_never_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");
     write(&tls(&path), 1).unwrap();
+    // As a process that has the directory open sees it, whatever becomes of its name.
+    let held = std::fs::File::open(&path).unwrap();
+    let held = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&held).to_string());
+    let version = std::fs::canonicalize(path.join("..data")).unwrap();
     let open = std::fs::File::open(path.join("cert.pem")).unwrap();
-    let old = std::fs::read(path.join("cert.pem")).unwrap();
+    let old = pair(&path);
     write(&tls(&path), 2).unwrap();
-    let still = std::io::read_to_string(open).unwrap();
-    assert_eq!(still.as_bytes(), old);
-    assert_ne!(std::fs::read(path.join("cert.pem")).unwrap(), old);
+    assert_eq!(std::io::read_to_string(open).unwrap().as_bytes(), old.1, "an open file stays as it was");
+    assert_ne!(pair(&path), old);
+    assert_eq!(pair(&held), pair(&path));
+    assert_eq!(pair(&version), old, "who went into the version before finds its pair");
 }
 
 #[test]
-fn files_of_others_stay_and_ours_are_replaced_one_by_one() {
+fn readers_of_the_version_never_find_two_identities() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    write(&tls(&path), 1).unwrap();
+    let pairs: Vec<_> = [1, 2]
+        .map(|seed| {
+            write(&tls(&path), seed).unwrap();
+            pair(&path)
+        })
+        .into();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for turn in 0..100 {
+                write(&tls(&path), 1 + turn % 2).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            // What a reader that wants a pair does: it goes in once, and reads there.
+            let version = std::fs::canonicalize(path.join("..data")).unwrap();
+            let read = |name: &str| std::fs::read(version.join(name));
+            // Two renewals within these lines take even the version before away.
+            if let (Ok(key), Ok(certificate)) = (read("key.pem"), read("cert.pem")) {
+                assert!(pairs.contains(&(key, certificate)));
+            }
+            // And whoever reads by name finds a whole file.
+            let found = std::fs::read(path.join("key.pem")).unwrap();
+            assert!(pairs.iter().any(|(key, _)| *key == found));
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn files_of_others_stay_and_ours_change_all_at_once_beside_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");
     std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("dhparam.pem"), "theirs").unwrap();
-    let by_file = Written::Replaced(Replaced::FileByFile(FileByFile::OtherFiles));
-    assert_eq!(write(&tls(&path), 1), Ok(by_file));
-    assert_eq!(write(&tls(&path), 2), Ok(by_file));
+    for (name, content) in
+        [("dhparam.pem", "theirs"), ("key.pem", "theirs too, and in the way"), ("..7x", "")]
+    {
+        std::fs::write(path.join(name), content).unwrap();
+    }
+    assert_eq!(write(&tls(&path), 1), WHOLE);
+    assert_eq!(write(&tls(&path), 2), WHOLE);
     assert_eq!(names(&path), ["ca.pem", "cert.pem", "chain.pem", "dhparam.pem", "key.pem"]);
     assert_eq!(std::fs::read_to_string(path.join("dhparam.pem")).unwrap(), "theirs");
-    assert_eq!(write(&tls(&path), 2), Ok(Written::Unchanged));
+    assert!(path.join("..7x").exists());
+    assert_eq!(write(&tls(&path), 2), UNCHANGED);
 }
 
 #[test]
-fn a_wrong_mode_or_a_missing_file_is_made_good() {
+fn a_missing_file_a_changed_link_and_a_mode_that_is_not_the_configured_one_are_made_good() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");
     let mut output = tls(&path);
     write(&output, 1).unwrap();
     std::fs::remove_file(path.join("chain.pem")).unwrap();
-    assert_eq!(write(&output, 1), Ok(Written::Replaced(Replaced::Whole)));
-    output.access.mode = 0o640;
-    assert_eq!(write(&output, 1), Ok(Written::Replaced(Replaced::Whole)));
+    assert_eq!(write(&output, 1), WHOLE);
+    std::fs::remove_file(path.join("..data/chain.pem")).unwrap();
+    assert_eq!(write(&output, 1), WHOLE);
+    std::fs::remove_file(path.join("cert.pem")).unwrap();
+    symlink("/etc/passwd", path.join("cert.pem")).unwrap();
+    assert_eq!(write(&output, 1), WHOLE);
+    output.access.mode = Some(0o640);
+    assert_eq!(write(&output, 1), WHOLE);
     assert_eq!((mode(&path), mode(&path.join("key.pem"))), (0o750, 0o640));
+    std::fs::set_permissions(path.join("key.pem"), std::fs::Permissions::from_mode(0o604)).unwrap();
+    assert_eq!(write(&output, 1), WHOLE);
+    assert_eq!(mode(&path.join("key.pem")), 0o640);
+}
+
+#[test]
+fn files_that_another_configuration_left_go_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let mut known = Digests::new();
+    write_knowing(&output(OutputKind::OpensshUser, &path), 1, &mut known).unwrap();
+    write_knowing(&tls(&path), 1, &mut known).unwrap();
+    assert_eq!(names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+    write_knowing(&output(OutputKind::OpensshUser, &path), 1, &mut known).unwrap();
+    assert_eq!(names(&path), ["id_ed25519", "id_ed25519-cert.pub", "id_ed25519.pub", "known_hosts"]);
+}
+
+#[test]
+fn what_an_administrator_put_on_the_files_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    let (output, mut known) = (tls(&path), Digests::new());
+    write_knowing(&output, 1, &mut known).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o751)).unwrap();
+    std::fs::set_permissions(path.join("key.pem"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let (user, group) = if is_root() { (4321, 1234) } else { owner_of(&path) };
+    std::os::unix::fs::chown(path.join("key.pem"), Some(user), Some(group)).unwrap();
+    let label = rustix::fs::setxattr(
+        path.join("key.pem"),
+        "user.boundkey.test",
+        b"kept",
+        rustix::fs::XattrFlags::empty(),
+    );
+    for seed in [1, 2, 3] {
+        let outcome = write_knowing(&output, seed, &mut known).unwrap();
+        assert_eq!(outcome.warnings, Vec::<String>::new());
+        assert_eq!(
+            (mode(&path), mode(&path.join("key.pem")), mode(&path.join("cert.pem"))),
+            (0o751, 0o640, 0o600)
+        );
+        assert_eq!(owner_of(&path.join("key.pem")), (user, group));
+        if label.is_ok() {
+            let mut value = [0u8; 16];
+            let length = rustix::fs::getxattr(path.join("key.pem"), "user.boundkey.test", &mut value[..]);
+            assert_eq!(&value[..length.unwrap()], b"kept");
+        }
+    }
+    if label.is_err() {
+        println!("SKIP: this file system keeps no extended attributes");
+    }
+}
+
+fn owner_of(path: &Path) -> (u32, u32) {
+    let found = std::fs::metadata(path).unwrap();
+    (found.uid(), found.gid())
+}
+
+#[test]
+fn a_file_that_somebody_else_put_there_hands_on_neither_owner_nor_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    let (output, mut known) = (tls(&path), Digests::new());
+    write_knowing(&output, 1, &mut known).unwrap();
+    std::fs::remove_file(path.join("key.pem")).unwrap();
+    std::fs::write(path.join("key.pem"), "mine").unwrap();
+    std::fs::write(path.join("..data/key.pem"), "mine").unwrap();
+    std::fs::set_permissions(path.join("..data/key.pem"), std::fs::Permissions::from_mode(0o666)).unwrap();
+    write_knowing(&output, 2, &mut known).unwrap();
+    assert_eq!(mode(&path.join("key.pem")), 0o600);
+}
+
+#[test]
+fn an_access_control_list_lets_its_users_read_the_next_version_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    let (mut output, mut known) = (tls(&path), Digests::new());
+    write_knowing(&output, 1, &mut known).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(program).args(arguments).arg(&path).output()
+    };
+    if !run("setfacl", &["-R", "-m", "u:4321:rX"]).is_ok_and(|done| done.status.success()) {
+        println!("SKIP: no setfacl here, or a file system without access control lists");
+        return;
+    }
+    for mode in [None, Some(0o600), Some(0o640)] {
+        output.access.mode = mode;
+        for seed in [2, 3, 3] {
+            write_knowing(&output, seed, &mut known).unwrap();
+            let listed = std::process::Command::new("getfacl")
+                .args(["-n", "-p"])
+                .args([&path, &path.join("key.pem"), &path.join("cert.pem")])
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            assert_eq!(listed.matches("user:4321:r-x\n").count(), 1, "the directory: {listed}");
+            assert_eq!(listed.matches("user:4321:r--\n").count(), 2, "the files: {listed}");
+            assert!(!listed.contains("#effective:---"), "{listed}");
+        }
+        assert_eq!(write_knowing(&output, 3, &mut known).map(|outcome| outcome.written), UNCHANGED);
+    }
 }
 
 #[test]
@@ -153,27 +329,35 @@ fn a_link_planted_at_a_file_or_beside_the_directory_is_not_followed() {
     std::fs::create_dir(&path).unwrap();
     symlink(&victim, path.join("key.pem")).unwrap();
     symlink(&victim, path.join("other")).unwrap();
-    symlink(dir.path(), dir.path().join(".tls.boundkey-new")).unwrap();
+    symlink(dir.path(), path.join("..1")).unwrap();
+    symlink(&victim, path.join("..link-new")).unwrap();
+    symlink(dir.path(), path.join("..data")).unwrap();
     write(&tls(&path), 1).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
-    assert!(std::fs::symlink_metadata(path.join("key.pem")).unwrap().is_file());
+    assert_eq!(std::fs::read_link(path.join("key.pem")).unwrap(), Path::new("..data/key.pem"));
     std::fs::remove_file(path.join("other")).unwrap();
     write(&tls(&path), 2).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 }
 
 #[test]
-fn what_a_crash_left_is_cleared_or_put_back() {
+fn what_a_crash_left_is_cleared() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");
-    // Before the exchange: half a directory beside.
-    std::fs::create_dir(dir.path().join(".tls.boundkey-new")).unwrap();
-    std::fs::write(dir.path().join(".tls.boundkey-new/key.pem"), "half").unwrap();
-    assert_eq!(write(&tls(&path), 1), Ok(Written::Replaced(Replaced::Created)));
-    // Between the two steps of a file system that cannot exchange.
-    std::fs::rename(&path, dir.path().join(".tls.boundkey-old")).unwrap();
-    assert_eq!(write(&tls(&path), 1), Ok(Written::Unchanged), "the old one is put back");
-    assert_eq!(names(dir.path()), ["tls"]);
+    write(&tls(&path), 1).unwrap();
+    let old = pair(&path);
+    // In the middle of writing the next version, and a link that was about to be renamed.
+    std::fs::create_dir(path.join("..2")).unwrap();
+    std::fs::write(path.join("..2/key.pem"), "half").unwrap();
+    symlink("..2", path.join("..link-new")).unwrap();
+    assert_eq!(write(&tls(&path), 1), UNCHANGED);
+    assert_eq!(pair(&path), old);
+    assert_eq!(write(&tls(&path), 2), WHOLE);
+    assert_eq!(all_names(&path), ["..1", "..3", "..data", "ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+    // The version is in force, and not all names lead to it yet.
+    std::fs::remove_file(path.join("ca.pem")).unwrap();
+    assert_eq!(write(&tls(&path), 2), WHOLE);
+    assert_eq!(names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
 }
 
 #[test]
@@ -187,24 +371,62 @@ fn an_unknown_owner_is_named_and_nothing_changes() {
 }
 
 #[test]
-fn a_mount_point_is_written_file_by_file() {
+fn a_mount_point_below_a_read_only_root_is_written_as_any_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tls");
-    std::fs::create_dir(&path).unwrap();
-    // A bind mount of another directory of the same file system: a mount point all the same.
-    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&path).output();
-    if !mount.is_ok_and(|output| output.status.success()) {
+    let root = dir.path().join("root");
+    let path = root.join("tls");
+    std::fs::create_dir_all(&path).unwrap();
+    let mount = |arguments: &[&str], at: &Path| {
+        let mounted = std::process::Command::new("mount").args(arguments).arg(at).output();
+        mounted.is_ok_and(|output| output.status.success())
+    };
+    let root_name = root.to_str().unwrap();
+    if !mount(&["--bind", root_name], &root) {
         println!("SKIP: no right to mount here");
         return;
     }
-    let by_file = Written::Replaced(Replaced::FileByFile(FileByFile::MountPoint));
+    assert!(mount(&["-o", "remount,ro,bind"], &root));
+    assert!(mount(&["-t", "tmpfs", "none"], &path));
     let outcomes = [write(&tls(&path), 1), write(&tls(&path), 2), write(&tls(&path), 2)];
     let found = names(&path);
-    let unmounted = std::process::Command::new("umount").arg(&path).status().unwrap();
-    assert!(unmounted.success());
-    assert_eq!(outcomes, [Ok(by_file), Ok(by_file), Ok(Written::Unchanged)]);
+    let refused = write(&tls(&root.join("new")), 1);
+    for mounted in [&path, &root] {
+        let unmounted = std::process::Command::new("umount").arg(mounted).status().unwrap();
+        assert!(unmounted.success());
+    }
+    assert_eq!(outcomes, [WHOLE, WHOLE, UNCHANGED]);
     assert_eq!(found, ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
-    assert_eq!(names(dir.path()), ["tls"], "nothing is left beside it");
+    let expected = format!("cannot create {}/new: Read-only file system (os error 30)", root.display());
+    assert_eq!(refused, Err(expected), "said once");
+}
+
+#[test]
+fn on_a_full_disk_the_old_pair_stays_and_the_next_try_begins_with_the_room_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    std::fs::create_dir(&path).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+        .arg(&path)
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("SKIP: no right to mount here");
+        return;
+    }
+    let first = write(&tls(&path), 1);
+    let old = pair(&path);
+    let fill = std::fs::write(path.join("filler"), vec![0; 1 << 20]);
+    let full = write(&tls(&path), 2);
+    let (still, left) = (pair(&path), all_names(&path));
+    std::fs::remove_file(path.join("filler")).unwrap();
+    let again = write(&tls(&path), 2);
+    let unmounted = std::process::Command::new("umount").arg(&path).status().unwrap();
+    assert!(unmounted.success() && fill.is_err());
+    assert_eq!((first, again), (WHOLE, WHOLE));
+    let full = full.unwrap_err();
+    assert!(full.ends_with("No space left on device (os error 28)"), "{full}");
+    assert_eq!(still, old);
+    assert_eq!(left, ["..1", "..data", "ca.pem", "cert.pem", "chain.pem", "filler", "key.pem"]);
 }
 
 #[test]
@@ -220,9 +442,9 @@ fn a_host_key_of_sshd_is_certified_and_never_copied() {
         ["known_hosts", "revoked_keys", "ssh_host_rsa_key-cert.pub", "sshd.conf", "user_ca.pub"]
     );
     let sshd = std::fs::read_to_string(path.join("sshd.conf")).unwrap();
-    assert!(sshd.contains("HostKey /etc/ssh/ssh_host_rsa_key\n"), "{sshd}");
+    assert!(sshd.contains("HostKey \"/etc/ssh/ssh_host_rsa_key\"\n"), "{sshd}");
     assert!(
-        sshd.contains(&format!("HostCertificate {}/ssh_host_rsa_key-cert.pub\n", path.display())),
+        sshd.contains(&format!("HostCertificate \"{}/ssh_host_rsa_key-cert.pub\"\n", path.display())),
         "{sshd}"
     );
     std::fs::remove_dir_all(&path).unwrap();
@@ -247,7 +469,13 @@ fn a_bot_gets_key_certificate_and_known_hosts() {
     write(&output(OutputKind::OpensshUser, &path), 1).unwrap();
     assert_eq!(names(&path), ["id_ed25519", "id_ed25519-cert.pub", "id_ed25519.pub", "known_hosts"]);
     let known = std::fs::read_to_string(path.join("known_hosts")).unwrap();
-    assert_eq!(known, format!("@cert-authority * {}\n", bundle().ssh_host[0].to_openssh()));
+    let ca = bundle().ssh_host[0].to_openssh();
+    let own = format!("@cert-authority *.example.com {ca}\n@cert-authority *,!*.*,!*:* {ca}\n");
+    assert_eq!(known, own);
+    let hosts = vec!["*.corp.example.net".to_owned(), "10.0.0.*".to_owned()];
+    write(&OutputConfig { hosts, ..output(OutputKind::OpensshUser, &path) }, 1).unwrap();
+    let known = std::fs::read_to_string(path.join("known_hosts")).unwrap();
+    assert_eq!(known, format!("{own}@cert-authority *.corp.example.net,10.0.0.* {ca}\n"));
 }
 
 #[test]
@@ -283,18 +511,7 @@ fn without_an_openssh_certificate_the_output_says_so() {
     identity.ssh_certificate = None;
     let material = Material { identity: &identity, bundle: &bundle, revoked_keys: b"" };
     let output = output(OutputKind::OpensshHost { host_key: None }, &dir.path().join("ssh"));
-    let error = write_output(&output, &material).unwrap_err().to_string();
+    let error = write_output(&output, &material, &Digests::new()).unwrap_err().to_string();
     assert_eq!(error, "the identity has no OpenSSH certificate: the cluster issued none for this token");
     write_identity(dir.path(), &material, None).expect("the identity directory does without");
-}
-
-#[tokio::test]
-async fn reload_commands_succeed_or_say_why_not() {
-    run_reload("true").await.unwrap();
-    assert_eq!(
-        run_reload("echo no such unit >&2; exit 5").await.unwrap_err().to_string(),
-        "`echo no such unit >&2; exit 5` failed with exit status: 5: no such unit"
-    );
-    // More than a pipe holds, and a daemon that keeps standard error open.
-    run_reload("head -c 300000 /dev/zero >&2; sleep 5 & exit 0").await.unwrap();
 }

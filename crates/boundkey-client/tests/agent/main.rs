@@ -1,6 +1,7 @@
 //! The whole agent against a real server on loopback: TLS, joins, outputs, commands.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod outputs;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -311,7 +312,7 @@ async fn a_bot_gets_its_key_certificate_and_known_hosts() {
     assert_eq!(identity.identity_kind, "bot");
     let key = identity.ssh_key.unwrap().public_key().to_openssh();
     assert_eq!(certificate.public_key(), ssh_key::PublicKey::from_openssh(&key).unwrap().key_data());
-    assert!(read(machine.path("ssh/known_hosts")).starts_with("@cert-authority * "));
+    assert!(read(machine.path("ssh/known_hosts")).starts_with("@cert-authority *.example.com "));
 }
 
 #[tokio::test]
