@@ -14,6 +14,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("fiu-run", "fiu-utils"),
+    ("nginx", "nginx-light"),
+    ("setfacl", "acl"),
+    ("strace", "strace"),
 ];
 
 /// The check of the protocol's vectors in another language: the system's Python with this package.

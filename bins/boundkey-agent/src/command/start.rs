@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Join exactly once, write the outputs, and exit
     #[arg(long)]
     oneshot: bool,
-    /// With --oneshot: how long transient failures are tried again
+    /// With --oneshot: how long the join may take, tries after transient failures included
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
     /// Take over the state of another machine (its disk was moved here, and it is gone)
@@ -43,6 +43,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let clock = Arc::new(SystemClock);
     let entropy = Arc::new(SystemEntropy::new());
     let mut agent = Agent::open(config, env!("CARGO_PKG_VERSION"), options.accept_machine, clock, entropy)?;
+    if std::process::id() == 1 {
+        agent.adopt_orphans();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if options.oneshot {
@@ -58,8 +61,17 @@ fn load(options: &Options) -> anyhow::Result<AgentConfig> {
     Ok(AgentConfig::load(&options.config, Environment::of_process())?)
 }
 
+const STOPPED: &str = "stopped by a signal; what is stored goes on at the next start";
+
 async fn once(agent: &mut Agent, timeout: Duration) -> anyhow::Result<()> {
-    agent.join_within(timeout).await?.log();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        joined = agent.join_within(timeout) => joined?.log(),
+        // What is under way is given up, a reload command with all its children.
+        _ = terminate.recv() => bail!(STOPPED),
+        _ = interrupt.recv() => bail!(STOPPED),
+    }
     // Whoever waits for the exit status wants the files; a failed reload command is in the log.
     let notes = agent.notes();
     let identity = notes.identity_error.iter().map(|error| format!("the identity directory: {error}"));

@@ -81,6 +81,16 @@ pub(super) fn replace(
     Ok(outcome(Written::Replaced(how?), place.warnings))
 }
 
+/// As on a file system that has no links.
+#[cfg(test)]
+pub(super) fn replace_one_by_one(path: &Path, files: &[OutFile], known: &Digests) -> Result<(), OutputError> {
+    let wanted = Wanted::default();
+    let mut place = Place::open(path, &wanted)?;
+    let old: Vec<Attributes> = files.iter().map(|file| place.put_on(&file.name, known)).collect();
+    place.write_one_by_one(files, &wanted, &old)?;
+    place.remove_others(files, known)
+}
+
 /// The directory itself.
 pub(super) struct Place {
     pub(super) path: PathBuf,

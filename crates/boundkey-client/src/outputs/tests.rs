@@ -1,8 +1,10 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use boundkey_keys::PrivateKey;
 use boundkey_keystore::IdentityRecord;
 use boundkey_proto::CaBundle;
+use rustix::fs::inotify;
 use time::macros::datetime;
 
 use super::*;
@@ -123,7 +125,13 @@ fn whoever_holds_the_directory_finds_the_new_pair_and_never_nothing() {
     let version = std::fs::canonicalize(path.join("..data")).unwrap();
     let open = std::fs::File::open(path.join("cert.pem")).unwrap();
     let old = pair(&path);
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, &path, inotify::WatchFlags::MOVED_TO).unwrap();
     write(&tls(&path), 2).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let told = std::iter::from_fn(|| Some(events.next().ok()?.file_name()?.to_str().unwrap().to_owned()));
+    assert_eq!(told.collect::<Vec<_>>(), ["..data", "cert.pem", "chain.pem", "ca.pem", "key.pem"]);
     assert_eq!(std::io::read_to_string(open).unwrap().as_bytes(), old.1, "an open file stays as it was");
     assert_ne!(pair(&path), old);
     assert_eq!(pair(&held), pair(&path));
@@ -141,23 +149,27 @@ fn readers_of_the_version_never_find_two_identities() {
             pair(&path)
         })
         .into();
+    // One renewal falls into each round of the reader, at any place of it: they are hours apart.
+    let rounds = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            for turn in 0..100 {
-                write(&tls(&path), 1 + turn % 2).unwrap();
+            for turn in 0..100u8 {
+                write(&tls(&path), if turn % 2 == 0 { 1 } else { 2 }).unwrap();
+                let before = rounds.load(Ordering::Acquire);
+                while rounds.load(Ordering::Acquire) == before {
+                    std::thread::yield_now();
+                }
             }
         });
         while !writer.is_finished() {
             // What a reader that wants a pair does: it goes in once, and reads there.
             let version = std::fs::canonicalize(path.join("..data")).unwrap();
-            let read = |name: &str| std::fs::read(version.join(name));
-            // Two renewals within these lines take even the version before away.
-            if let (Ok(key), Ok(certificate)) = (read("key.pem"), read("cert.pem")) {
-                assert!(pairs.contains(&(key, certificate)));
-            }
+            let read = |name: &str| std::fs::read(version.join(name)).unwrap();
+            assert!(pairs.contains(&(read("key.pem"), read("cert.pem"))));
             // And whoever reads by name finds a whole file.
             let found = std::fs::read(path.join("key.pem")).unwrap();
             assert!(pairs.iter().any(|(key, _)| *key == found));
+            rounds.fetch_add(1, Ordering::Release);
         }
         writer.join().unwrap();
     });
@@ -200,6 +212,36 @@ fn a_missing_file_a_changed_link_and_a_mode_that_is_not_the_configured_one_are_m
     std::fs::set_permissions(path.join("key.pem"), std::fs::Permissions::from_mode(0o604)).unwrap();
     assert_eq!(write(&output, 1), WHOLE);
     assert_eq!(mode(&path.join("key.pem")), 0o640);
+}
+
+#[test]
+fn without_links_files_are_replaced_one_by_one_and_a_link_in_their_place_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    let victim = dir.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    std::fs::create_dir(&path).unwrap();
+    symlink(&victim, path.join("key.pem")).unwrap();
+    let (bundle, mut known) = (bundle(), Digests::new());
+    for seed in [1, 2] {
+        let identity = identity(seed, "host");
+        let files = Material { identity: &identity, bundle: &bundle, revoked_keys: b"" }.tls();
+        directory::replace_one_by_one(&path, &files, &known).unwrap();
+        known = files.iter().map(|file| (file.name.clone(), file.digest())).collect();
+        let key = PrivateKey::from_pem(&std::fs::read(path.join("key.pem")).unwrap()).unwrap();
+        assert_eq!(key.public_key(), identity.tls_key.public_key());
+        assert_eq!(all_names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+        std::fs::set_permissions(path.join("key.pem"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let mut more = known.clone();
+    more.insert("dropped.pem".to_owned(), String::new());
+    std::fs::write(path.join("dropped.pem"), "of an earlier configuration").unwrap();
+    let identity = identity(3, "host");
+    let files = Material { identity: &identity, bundle: &bundle, revoked_keys: b"" }.tls();
+    directory::replace_one_by_one(&path, &files, &more).unwrap();
+    assert_eq!(all_names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+    assert_eq!(mode(&path.join("key.pem")), 0o640, "as it was put on the file");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 }
 
 #[test]

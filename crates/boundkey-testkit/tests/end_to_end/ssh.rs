@@ -25,11 +25,12 @@ fn a_bots_user_certificate_logs_in_to_a_host_known_by_its_host_certificate() {
     );
     let host_key = cluster.path("ssh_host_ed25519_key");
     run(Command::new(&keygen).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key)).success();
-    let host_out = cluster.path("host-out");
+    // A name that `sshd.conf` has to quote.
+    let host_out = cluster.path("host's certs #1 %h");
     let host = cluster.agent_with(
         "host1",
         &format!(
-            "ssh_service: {{enabled: true}}\noutputs:\n- {{type: openssh_host, path: {}, host_key: {}}}\n",
+            "ssh_service: {{enabled: true}}\noutputs:\n- {{type: openssh_host, path: \"{}\", host_key: {}}}\n",
             host_out.display(),
             host_key.display()
         ),
@@ -64,12 +65,9 @@ fn a_bots_user_certificate_logs_in_to_a_host_known_by_its_host_certificate() {
     std::fs::write(
         &config,
         format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostCertificate {}\nTrustedUserCAKeys {}\n\
-             AuthorizedPrincipalsFile {}\nAuthorizedKeysFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
+            "Include \"{}/sshd.conf\"\nPort {port}\nListenAddress 127.0.0.1\nAuthorizedPrincipalsFile {}\nAuthorizedKeysFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
              PermitRootLogin yes\nLogLevel VERBOSE\nPidFile none\n",
-            host_key.display(),
-            host_certificate.display(),
-            one(&host_out, "user_ca.pub").display(),
+            host_out.display(),
             principals.display(),
         ),
     )
@@ -96,6 +94,23 @@ fn a_bots_user_certificate_logs_in_to_a_host_known_by_its_host_certificate() {
             .args(["-p", &port.to_string(), "root@127.0.0.1", "echo in"]))
     };
     assert_eq!(login("host1.example.com").success(), "in\n");
+    // sshd reads the certificate anew for each connection.
+    host.oneshot().success();
+    assert_eq!(login("host1").success(), "in\n");
+    let speaks_for = |name: &str| {
+        run(Command::new(&keygen).args(["-F", name, "-f"]).arg(user_out.join("known_hosts"))).code == Some(0)
+    };
+    for (name, known) in [
+        ("host1", true),
+        ("HOST1.example.com", true),
+        ("host1.dc2.example.com", true),
+        ("github.com", false),
+        ("example.com.evil.test", false),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        assert_eq!(speaks_for(name), known, "{name}");
+    }
     let refused = login("other.example.com");
     assert_eq!(refused.code, Some(255), "a host certificate is for its names only: {}", refused.stderr);
     std::fs::write(&principals, "somebody-else\n").expect("written");
