@@ -132,6 +132,7 @@ impl Agent {
     pub async fn join_once(&mut self) -> Result<Joined, AgentError> {
         let joined = self.join().await?;
         self.hand_out(&joined).await;
+        self.do_chores().await;
         Ok(joined)
     }
 
@@ -143,6 +144,7 @@ impl Agent {
     pub async fn join_within(&mut self, limit: Duration) -> Result<Joined, AgentError> {
         let joined = self.join_in_time(limit).await?;
         self.hand_out(&joined).await;
+        self.do_chores().await;
         Ok(joined)
     }
 

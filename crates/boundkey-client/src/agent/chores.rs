@@ -31,6 +31,11 @@ impl Chore {
         wait
     }
 
+    /// There is something new to do, however often it failed before.
+    pub(super) fn due_at(&mut self, since_boot: Duration) {
+        *self = Self { due: Some(Deadline::after(since_boot, Duration::ZERO)), ..Self::default() };
+    }
+
     pub(super) fn done(&mut self) {
         *self = Self::default();
     }
@@ -70,6 +75,10 @@ impl Which {
 }
 
 impl Chores {
+    pub(super) fn any_due(&self, since_boot: Duration) -> bool {
+        self.next().is_some_and(|due| due.remaining(since_boot).is_zero())
+    }
+
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Deadline> {
         let dues =

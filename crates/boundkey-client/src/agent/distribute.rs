@@ -60,6 +60,9 @@ impl Agent {
     /// What failed and whose pause is over.
     pub(super) async fn do_chores(&mut self) {
         let which = Which::DueBy(self.clock.since_boot());
+        if !self.chores.any_due(self.clock.since_boot()) {
+            return;
+        }
         if which.means(&self.chores.revoked_keys) {
             self.refresh_revoked_keys().await;
         }
@@ -74,8 +77,11 @@ impl Agent {
         }
     }
 
-    /// Writes the identity and the outputs, then runs the reload commands of those that changed. The state holds everything,
-    /// so what fails here is done later; it is reported and never stops the agent.
+    /// Writes the identity and the outputs. The state holds everything, so what fails here is done later; it is reported and
+    /// never stops the agent.
+    ///
+    /// Where there is something new the reload commands become chores that are due at once: all files are in place before the
+    /// first command runs, and whoever waits for the files waits for no command.
     pub(super) async fn distribute(
         &mut self,
         state: &AgentState,
@@ -101,15 +107,19 @@ impl Agent {
         let meant: Vec<bool> = self.chores.outputs.iter().map(|chore| which.means(chore)).collect();
         let mut notes: Vec<OutputNote> =
             self.config.outputs.iter().map(|output| self.note_of(output)).collect();
-        // All files first: a slow command of one output keeps no other waiting for its certificate.
         for (index, note) in notes.iter_mut().enumerate().filter(|(index, _)| meant[*index]) {
             self.write(index, note, &material);
         }
         self.notes.outputs = notes;
         for index in (0..count).filter(|index| meant[*index]) {
-            self.reload_after(index).await;
+            match which {
+                Which::All => self.note_reload(index),
+                Which::DueBy(_) => self.reload_after(index).await,
+            }
         }
-        self.write_notes();
+        if !self.chores.any_due(self.clock.since_boot()) {
+            self.write_notes();
+        }
     }
 
     fn hand_over_identity(&mut self, material: &Material<'_>) {
@@ -164,22 +174,36 @@ impl Agent {
     }
 
     /// By content, not by "was it written just now": a crash in between is made good at the next start.
+    fn reload_due(&self, index: usize) -> Option<&str> {
+        let note = &self.notes.outputs[index];
+        let command = self.config.outputs[index].reload.as_deref()?;
+        (note.error.is_none() && note.reloaded.as_ref() != Some(&note.content())).then_some(command)
+    }
+
+    fn note_reload(&mut self, index: usize) {
+        if self.reload_due(index).is_some() {
+            self.chores.outputs[index].due_at(self.clock.since_boot());
+        } else if self.notes.outputs[index].error.is_none() {
+            self.chores.outputs[index].done();
+            self.notes.outputs[index].reload_error = None;
+        }
+    }
+
     async fn reload_after(&mut self, index: usize) {
-        let (output, note) = (&self.config.outputs[index], &mut self.notes.outputs[index]);
-        if note.error.is_some() {
+        if self.notes.outputs[index].error.is_some() {
             return;
         }
-        let chore = &mut self.chores.outputs[index];
-        let content = note.content();
-        let outcome = match &output.reload {
-            Some(command) if note.reloaded.as_ref() != Some(&content) => run_reload(command).await,
-            _ => Ok(()),
+        let outcome = match self.reload_due(index) {
+            Some(command) => run_reload(command).await,
+            None => Ok(()),
         };
+        let (output, note) = (&self.config.outputs[index], &mut self.notes.outputs[index]);
+        let chore = &mut self.chores.outputs[index];
         match outcome {
             Ok(()) => {
                 chore.done();
                 note.reload_error = None;
-                note.reloaded = Some(content);
+                note.reloaded = Some(note.content());
             }
             Err(error) => {
                 let wait = chore.failed(self.clock.since_boot(), self.entropy.as_ref());

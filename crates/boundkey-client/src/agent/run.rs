@@ -98,21 +98,27 @@ impl Agent {
                     continue;
                 }
             }
-            let wait = tokio::select! {
+            let outcome = tokio::select! {
                 // Dropping a join is as good as a crash in the middle of it: the attempt is stored.
                 biased;
                 () = stopped(&mut commands, &mut later) => return Ok(()),
-                outcome = self.join_once() => match outcome {
-                    Ok(joined) => {
-                        backoff.reset();
-                        joined.log();
-                        joined.renew_in
-                    }
-                    Err(error) => self.after_failure(error, &mut backoff, &mut say)?,
-                },
+                outcome = self.join() => outcome,
             };
             // A renewal that was asked for meanwhile has just been done.
             later = later.filter(|command| !matches!(command, Command::Renew));
+            let wait = match outcome {
+                Ok(joined) => {
+                    backoff.reset();
+                    joined.log();
+                    tokio::select! {
+                        biased;
+                        () = stopped(&mut commands, &mut later) => return Ok(()),
+                        () = self.hand_out(&joined) => {}
+                    }
+                    joined.renew_in
+                }
+                Err(error) => self.after_failure(error, &mut backoff, &mut say)?,
+            };
             deadline = Deadline::after(self.clock.since_boot(), wait);
             refresh = Deadline::after(self.clock.since_boot(), REFRESH);
             if !ready {

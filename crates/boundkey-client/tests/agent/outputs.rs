@@ -10,18 +10,7 @@ use boundkey_client::{Notes, SystemEntropy};
 use tokio::sync::mpsc;
 
 use super::server::Server;
-use super::{HOST, Machine, Sleeping, next_status, while_running};
-
-/// At most half a minute.
-async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1500 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what}");
-}
+use super::{HOST, Machine, Sleeping, next_status, wait_for, while_running};
 
 /// Whether the process whose id is in a file is still there (a zombie is not).
 fn lives(file: &Path) -> bool {
@@ -44,6 +33,7 @@ async fn an_output_and_a_reload_that_failed_are_tried_again_each_by_itself_witho
     );
     while_running(&mut machine.agent(&server, &lines), async |_, mut events| {
         while !next_status(&mut events).await.starts_with("joined") {}
+        wait_for("both to fail", || machine.status().problems.len() == 2).await;
         let problems = machine.status().problems;
         assert!(problems[0].ends_with("is no directory: outputs are directories"), "{problems:?}");
         assert!(problems[1].contains("failed with exit status: 1"), "{problems:?}");
@@ -55,6 +45,24 @@ async fn an_output_and_a_reload_that_failed_are_tried_again_each_by_itself_witho
     })
     .await;
     assert_eq!(server.enrolment().await.sequence, 1);
+}
+
+#[tokio::test]
+async fn revoked_keys_are_fetched_each_hour_without_a_join() {
+    let server = Server::start("Node", "").await;
+    let machine = Machine::new();
+    let lines = format!("{HOST}outputs: [{{type: openssh_host, path: {}}}]\n", machine.path("ssh").display());
+    machine.agent(&server, &lines).join_once().await.unwrap();
+    let list = machine.path("ssh/revoked_keys");
+    let before = std::fs::read(&list).unwrap();
+    server.revoke().await;
+    an_hour_later(&machine, &server, &lines, async || {
+        wait_for("the new list", || std::fs::read(&list).is_ok_and(|now| now != before)).await;
+    })
+    .await;
+    let both = [machine.path("data/identity/revoked_keys"), list].map(|path| std::fs::read(path).unwrap());
+    assert_eq!(both[0], both[1], "both have the new one");
+    assert_eq!(server.enrolment().await.sequence, 1, "no join was needed");
 }
 
 #[tokio::test]

@@ -12,8 +12,20 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
+/// Ends its workers too, however the test ends: killed, it would leave them.
+struct Nginx(Running);
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if self.0.ended().is_none() {
+            self.0.signal("TERM");
+            wait_for("nginx to end", || self.0.ended().is_some());
+        }
+    }
+}
+
 /// nginx in the foreground, serving the output to those that show a certificate of the cluster.
-fn nginx(cluster: &Cluster, program: &Path, output: &Path, port: u16) -> Running {
+fn nginx(cluster: &Cluster, program: &Path, output: &Path, port: u16) -> Nginx {
     let prefix = cluster.path("nginx");
     std::fs::create_dir_all(&prefix).expect("a directory");
     let config = prefix.join("nginx.conf");
@@ -21,7 +33,7 @@ fn nginx(cluster: &Cluster, program: &Path, output: &Path, port: u16) -> Running
     std::fs::write(
         &config,
         format!(
-            "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{}}\nhttp {{\n  \
+            "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;\nevents {{}}\nhttp {{\n  \
              access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; \
              uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n  server {{\n    listen 127.0.0.1:{port} ssl;\n    \
              ssl_protocols TLSv1.3;\n    ssl_certificate \"{out}/chain.pem\"; ssl_certificate_key \"{out}/key.pem\";\n    \
@@ -30,12 +42,11 @@ fn nginx(cluster: &Cluster, program: &Path, output: &Path, port: u16) -> Running
         ),
     )
     .expect("written");
-    let mut daemon = Running::start(
-        Command::new(program).arg("-p").arg(&prefix).arg("-c").arg(&config),
-        cluster.path("nginx.log"),
-    );
+    let mut command = Command::new(program);
+    command.arg("-p").arg(&prefix).arg("-c").arg(&config);
+    let mut daemon = Nginx(Running::start(&mut command, cluster.path("nginx.log")));
     wait_for("nginx to listen", || {
-        assert!(daemon.ended().is_none(), "{}", daemon.printed());
+        assert!(daemon.0.ended().is_none(), "{}", daemon.0.printed());
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     daemon
