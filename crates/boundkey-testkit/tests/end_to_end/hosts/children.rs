@@ -84,6 +84,7 @@ fn a_service_that_waits_for_a_reload_command_at_its_start_ends_at_once() {
 #[test]
 fn as_process_1_it_reaps_what_reload_commands_leave() {
     if !may_mount() {
+        println!("SKIP: only root may make namespaces here");
         return;
     }
     let cluster = Cluster::start("init");

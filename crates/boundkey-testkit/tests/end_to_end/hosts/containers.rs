@@ -35,6 +35,7 @@ fn text(path: &Path) -> &str {
 #[test]
 fn a_container_that_has_the_output_mounted_sees_every_renewal() {
     if !may_mount() {
+        println!("SKIP: only root may make namespaces here");
         return;
     }
     let cluster = Cluster::start("mounted");
@@ -67,6 +68,7 @@ fn a_container_that_has_the_output_mounted_sees_every_renewal() {
 #[test]
 fn a_pod_with_a_read_only_root_and_volumes_joins_and_renews() {
     if !may_mount() {
+        println!("SKIP: only root may make namespaces here");
         return;
     }
     let cluster = Cluster::start("readonly");
