@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{completions, configure, forget, install, keypair, renew, start, status};
@@ -80,14 +81,24 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/boundkey.yaml";
 impl Place {
     /// Without a configuration at the usual place, the usual data directory.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
-        use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR, Environment};
-        if let Some(dir) = &self.data_dir {
-            return Ok(dir.clone());
+        self.find().map(|(dir, _)| dir)
+    }
+
+    /// The data directory, and the configuration if there is one for it.
+    pub(crate) fn find(&self) -> anyhow::Result<(PathBuf, Option<AgentConfig>)> {
+        let absent = self.config.as_os_str() == DEFAULT_CONFIG && !self.config.exists();
+        match &self.data_dir {
+            // Named otherwise, the configuration is only of use if it is this agent's.
+            Some(dir) => {
+                let config = AgentConfig::look_at(&self.config).ok();
+                Ok((dir.clone(), config.filter(|config| config.data_dir == *dir)))
+            }
+            None if absent => Ok((PathBuf::from(DEFAULT_DATA_DIR), None)),
+            // These commands act on nothing else that is in it.
+            None => {
+                let config = AgentConfig::look_at(&self.config)?;
+                Ok((config.data_dir.clone(), Some(config)))
+            }
         }
-        if self.config.as_os_str() == DEFAULT_CONFIG && !self.config.exists() {
-            return Ok(PathBuf::from(DEFAULT_DATA_DIR));
-        }
-        // Secrets are none of these commands' business.
-        Ok(AgentConfig::load(&self.config, Environment::default())?.data_dir)
     }
 }

@@ -1,10 +1,12 @@
 //! `server.yaml`: everything is checked, and every fault reported, before anything starts.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use boundkey_document::{Faults, Fields, Violation, format_duration, parse_yaml};
+use boundkey_files::{Owners, open_file};
 use boundkey_service::serve::{ServerNames, TlsSource};
 use boundkey_service::{AutoLockRevokes, Lifetimes, Limits, Policy, check_cluster_name};
 
@@ -84,9 +86,9 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A file alone.
+    /// A file alone, that nobody but root and the server's user can change.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read_file(path)?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -149,6 +151,16 @@ impl Settings {
     pub(crate) fn admin_socket_path(&self) -> PathBuf {
         self.admin_socket.path.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
     }
+}
+
+/// What the server acts on: whoever can change it says what the server does.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    open_file(path, &Owners::of_process())
+        .map_err(|error| anyhow::anyhow!("{}", error.reason()))
+        .and_then(|mut file| Ok(file.read_to_end(&mut text)?))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text)
 }
 
 fn listed(violations: &[Violation], source: &str) -> String {

@@ -1,11 +1,14 @@
 //! The data directory: made, checked, locked; and the master key in it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use boundkey_files::{
+    Owners, look_for_directory, make_directory, make_private, open_directory, open_file, write_atomically,
+};
 use boundkey_service::{Entropy, MasterKey};
 use zeroize::Zeroizing;
 
@@ -22,10 +25,20 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there, refuses one that is not ours, and locks it.
+    /// Makes the directory if it is not there, refuses one that others could exchange or that holds something else, and
+    /// locks it. What is ours and others may write is taken from them.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        make(path)?;
-        check(path)?;
+        match look_for_directory(path, &Owners::of_process()).with_context(|| unusable(path))? {
+            Some(found) => {
+                check(path)?;
+                // Others may look into it: a socket that is for a group may lie there.
+                tighten(&found, path, 0o755)?;
+                open_directory(path, &Owners::of_process()).with_context(|| unusable(path))?;
+            }
+            None => {
+                make_directory(path, &Owners::of_process(), 0o700).with_context(|| unusable(path))?;
+            }
+        }
         let lock = lock(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -61,38 +74,25 @@ impl DataDir {
     }
 }
 
-fn make(path: &Path) -> anyhow::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => bail!("{} is not a directory; choose another with --data-dir", path.display()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
-                format!("cannot make the data directory {}; choose another with --data-dir", path.display())
-            })
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot use the data directory {}", path.display())),
-    }
+fn unusable(path: &Path) -> String {
+    format!("cannot use the data directory {}; mend it, or choose another with --data-dir", path.display())
 }
 
-/// Refuses a directory of somebody else, or one that holds something else.
+/// A platform may have opened it at this start (Kubernetes' `fsGroup`): that asks for no human.
+fn tighten(open: impl std::os::fd::AsFd, path: &Path, allowed: u32) -> anyhow::Result<()> {
+    if let Some(mode) = make_private(open, path, allowed)? {
+        tracing::warn!(
+            path = %path.display(),
+            was = format!("{mode:04o}"),
+            "this was open to other users, and is not any more; consider who was on this machine"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a directory that holds something else.
 fn check(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
-    let metadata =
-        std::fs::metadata(path).with_context(|| format!("cannot use the data directory {shown}"))?;
-    let me = rustix::process::geteuid().as_raw();
-    if metadata.uid() != me {
-        bail!(
-            "the data directory {shown} belongs to uid {}, and this process runs as uid {me}: run it as its owner, \
-             or `chown -R {me} {shown}`",
-            metadata.uid()
-        );
-    }
-    if metadata.mode() & 0o022 != 0 {
-        bail!(
-            "others may write into the data directory {shown} (mode {:04o}): `chmod 700 {shown}`",
-            metadata.mode() & 0o7777
-        );
-    }
     let entries =
         std::fs::read_dir(path).with_context(|| format!("cannot read the data directory {shown}"))?;
     let mut stranger = None;
@@ -181,33 +181,21 @@ fn parse_master_key(text: &[u8], source: &str) -> anyhow::Result<MasterKey> {
 
 fn read_master_key(path: &Path) -> anyhow::Result<MasterKey> {
     let shown = path.display();
-    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
-    let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
-    if metadata.mode() & 0o077 != 0 {
-        bail!(
-            "others may read or write the master key {shown} (mode {:04o}): `chmod 600 {shown}`, and consider who read it",
-            metadata.mode() & 0o7777
-        );
-    }
-    let mut text = Zeroizing::new(Vec::new());
+    // First what is ours: a platform may have opened it to a group.
+    let found = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    tighten(&found, path, 0o600)?;
+    let mut file = open_file(path, &Owners::of_process()).with_context(|| format!("cannot use {shown}"))?;
+    let mut text = Zeroizing::new(Vec::with_capacity(4096));
     file.read_to_end(&mut text).with_context(|| format!("cannot read {shown}"))?;
     parse_master_key(&text, &shown.to_string())
 }
 
-/// Written beside, synced, then renamed: there is never half a master key.
+/// There is never half a master key.
 fn make_master_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {
     let mut bytes = Zeroizing::new([0; 32]);
     entropy.fill(bytes.as_mut());
     let key = MasterKey::new(1, *bytes);
-    let beside = path.with_extension("key.new");
-    let write = || -> std::io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&key.to_json())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().with_context(|| format!("cannot write the master key {}", path.display()))?;
+    write_atomically(path, &key.to_json(), 0o600)
+        .with_context(|| format!("cannot write the master key {}", path.display()))?;
     Ok(key)
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::StartArgs;
-use crate::config::Settings;
+use crate::config::{Settings, read_file};
 use crate::data_dir::DataDir;
 use crate::logging::{self, Level};
 
@@ -65,7 +65,7 @@ async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Re
 /// The resources of an `--apply` file, checked.
 fn read_apply(file: &Path) -> anyhow::Result<Vec<Resource>> {
     let shown = file.display().to_string();
-    let text = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+    let text = read_file(file)?;
     read_resources(&text).map_err(|error| match error {
         ResourceError::Syntax(error) => anyhow::anyhow!("{}", error.in_source(&shown)),
         ResourceError::Violations(violations) => {

@@ -77,7 +77,11 @@ async fn enrol(
     for name in names {
         let done = one(client, name, server, status, options).await?;
         if let Some(out) = &options.out {
-            output::write_whole(&out.join(format!("{name}.yaml")), done.config.as_bytes())?;
+            boundkey_files::write_atomically(
+                &out.join(format!("{name}.yaml")),
+                done.config.as_bytes(),
+                0o600,
+            )?;
         }
         enrolled.push(done);
     }

@@ -119,20 +119,9 @@ pub(crate) fn warnings(warnings: &[String]) {
 /// To a file (0600, whole or not at all), or to standard output.
 pub(crate) fn to_file_or_stdout(content: &[u8], out: Option<&Path>) -> Result<()> {
     match out {
-        Some(path) => write_whole(path, content),
+        Some(path) => Ok(boundkey_files::write_atomically(path, content, 0o600)?),
         None => bytes(content),
     }
-}
-
-/// Written beside, synced, then renamed.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let shown = || format!("cannot write {}", path.display());
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(shown)?;
-    file.write_all(content).with_context(shown)?;
-    file.as_file().sync_all().with_context(shown)?;
-    file.persist(path).with_context(shown)?;
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).with_context(shown)
 }
 
 /// One page for the tool, one for each command.

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boundkey_keys::Entropy;
-use boundkey_keystore::{FileKeystore, Keystore, KeystoreError};
+use boundkey_keystore::{FileKeystore, Keystore, KeystoreError, Tightened};
 
 use crate::agent::chores::{Chores, Which};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::join::store::read_bundle;
+use crate::join::store::{read_bundle, stored_bundle};
 use crate::join::{JoinError, JoinPlan, Joined, Joiner, Remedy};
 use crate::machine::{OtherMachine, check_machine};
 use crate::status::Notes;
@@ -71,8 +71,9 @@ impl Agent {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, AgentError> {
-        let keystore = Box::new(FileKeystore::open(&config.data_dir)?);
-        Self::with_keystore(config, version, accept_machine, keystore, clock, entropy)
+        let keystore = FileKeystore::open(&config.data_dir)?;
+        warn_if_tightened(keystore.tightened());
+        Self::with_keystore(config, version, accept_machine, Box::new(keystore), clock, entropy)
     }
 
     /// The same over any keystore: for programs that embed an agent and keep its state elsewhere.
@@ -95,6 +96,9 @@ impl Agent {
             // At once, so that the next start needs no flag, whenever the next join is.
             state.machine = machine;
             keystore.save(&state)?;
+        }
+        if let Err(error) = stored_bundle(&state) {
+            tracing::error!(%error, "the CA bundle is not used");
         }
         let trust = config.trust.load()?;
         let transport =
@@ -218,7 +222,7 @@ impl Agent {
     fn renew_trust(&mut self) -> Result<(), AgentError> {
         let state = self.keystore.load()?;
         let mut trust = self.config.trust.load()?;
-        if let Some(bundle) = state.ca_bundle.as_deref().and_then(read_bundle) {
+        if let Some(bundle) = read_bundle(&state) {
             trust = trust.with_bundle(&bundle);
         }
         self.transport.set_trust(trust);
@@ -233,8 +237,11 @@ impl Agent {
     /// For `status`; a state that cannot be written is reported by the next join.
     fn note_failure(&mut self, error: &AgentError) {
         // Neither a state that cannot be written nor one that is not ours.
-        let unfit = matches!(error, AgentError::Keystore(_) | AgentError::Join(JoinError::Keystore(_)));
-        if unfit || matches!(error, AgentError::Join(error) if error.remedy() == Remedy::MachineFirst) {
+        if let AgentError::Keystore(_)
+        | AgentError::Join(
+            JoinError::Keystore(_) | JoinError::OtherMachine(_) | JoinError::OtherToken { .. },
+        ) = error
+        {
             return;
         }
         let noted = self.keystore.load().and_then(|mut state| {
@@ -246,6 +253,20 @@ impl Agent {
             tracing::warn!(error = %report(&error), "the failure cannot be noted");
         }
     }
+}
+
+/// Once, at the start. A platform may have opened it (Kubernetes' `fsGroup`), or somebody by mistake.
+fn warn_if_tightened(tightened: &[Tightened]) {
+    if tightened.is_empty() {
+        return;
+    }
+    let was: Vec<String> =
+        tightened.iter().map(|one| format!("{} {:04o}", one.path.display(), one.mode)).collect();
+    tracing::warn!(
+        was = was.join(", "),
+        "the agent's files were open to other users, and are private again; if others were on this machine, replace the key \
+         (`boundkeyctl bound-keypair rotate NAME`)"
+    );
 }
 
 /// Whether time alone may mend it.

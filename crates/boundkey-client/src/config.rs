@@ -8,10 +8,13 @@ mod tests;
 pub use outputs::{FileAccess, OutputConfig, OutputKind};
 
 use std::fmt;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boundkey_document::{SyntaxError, Violation};
+use boundkey_files::{Owners, open_file};
 use boundkey_keys::{KeyFileError, PrivateKey, Secret};
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 use zeroize::Zeroizing;
@@ -49,6 +52,10 @@ pub struct AgentConfig {
     pub ttl: Option<Duration>,
     /// Copies of the identity for others to use.
     pub outputs: Vec<OutputConfig>,
+    /// Whether a state of another machine is refused.
+    pub machine_check: bool,
+    /// Whether the server is told hostname, operating system and architecture.
+    pub facts: bool,
 }
 
 /// What proves the right to join for the first time.
@@ -168,15 +175,36 @@ fn lines(file: &str, violations: &[Violation]) -> String {
 }
 
 impl AgentConfig {
-    /// Reads a file.
+    /// Reads a file that nobody but root and this process's user can change: its `reload` commands run as this user.
     ///
     /// # Errors
     /// [`ConfigError`], with every fault of the file at once.
     pub fn load(file: &Path, environment: Environment) -> Result<Self, ConfigError> {
-        let text = std::fs::read(file)
-            .map_err(|e| ConfigError::Unreadable { file: file.to_owned(), reason: e.to_string() })?;
-        let text = Zeroizing::new(text);
-        Self::parse(&text, &file.display().to_string(), environment)
+        let unreadable = |reason| ConfigError::Unreadable { file: file.to_owned(), reason };
+        let given = environment.registration_secret.is_some() || environment.static_key.is_some();
+        let mut open = open_file(file, &Owners::of_process()).map_err(|e| unreadable(e.reason()))?;
+        let mut text = Zeroizing::new(Vec::new());
+        open.read_to_end(&mut text).map_err(|e| unreadable(e.to_string()))?;
+        let config = Self::parse(&text, &file.display().to_string(), environment)?;
+        if !given && matches!(config.credential, Credential::Secret(SecretSource::Given(_))) {
+            warn_if_readable(file, &open);
+        }
+        Ok(config)
+    }
+
+    /// Reads a file whoever may change it: for looking, not for acting on what it says.
+    ///
+    /// # Errors
+    /// As [`AgentConfig::load`].
+    pub fn look_at(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read(file).map_err(|e| {
+            let hint = match e.kind() {
+                std::io::ErrorKind::PermissionDenied => ": run this as root or as the file's owner",
+                _ => "",
+            };
+            ConfigError::Unreadable { file: file.to_owned(), reason: format!("{e}{hint}") }
+        })?;
+        Self::parse(&Zeroizing::new(text), &file.display().to_string(), Environment::default())
     }
 
     /// Reads a text; `file` is its name in errors.
@@ -282,21 +310,26 @@ impl StaticKeySource {
     }
 }
 
-fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
-    use std::io::Read as _;
-    use std::os::unix::fs::PermissionsExt as _;
+fn warn_if_readable(path: &Path, file: &std::fs::File) {
+    let mode = file.metadata().map_or(0, |found| found.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777), "other users may read this secret: `chmod 600` it");
+    }
+}
 
+fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     let unreadable = |e: std::io::Error| CredentialError::Unreadable {
         field,
         path: path.to_owned(),
         reason: e.to_string(),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_or(0, |found| found.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:04o}", mode & 0o7777), "other users may read this secret: `chmod 600` it");
-    }
+    let file = open_file(path, &Owners::of_process()).map_err(|e| CredentialError::Unreadable {
+        field,
+        path: path.to_owned(),
+        reason: e.reason(),
+    })?;
+    warn_if_readable(path, &file);
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
         return Err(CredentialError::Content {

@@ -28,10 +28,11 @@ use std::time::Duration;
 use boundkey_keys::{Entropy, PrivateKey, Secret, Signer, secret_proof_key};
 use boundkey_keystore::{AgentState, HeldKey, IdentityRecord, Keystore, PendingAttempt, TransitionError};
 use boundkey_proto::{
-    Answer, AttemptId, Begin, BeginReply, ChallengeView, Complete, JoinAnswer, JoinKindName, JoinResult,
-    MAX_CONFIRMATIONS, PROTOCOL_VERSION, Problem, Request, build_complete, read_answer, read_begin_answer,
-    read_challenge,
+    Answer, AttemptId, Begin, BeginReply, ChallengeError, ChallengeView, ClientError, Complete, JoinAnswer,
+    JoinKindName, JoinResult, MAX_CONFIRMATIONS, PROTOCOL_VERSION, Problem, Request, build_complete,
+    read_answer, read_begin_answer, read_challenge,
 };
+use boundkey_token::ResourceName;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -39,6 +40,7 @@ use crate::clock::{Clock, show_time};
 use crate::config::Credential;
 use crate::machine::check_machine;
 use crate::transport::{Reply, Transport};
+use crate::trust::Source;
 
 /// A retry whose certificates ran out yields a state without certificates; the attempt after it yields both. More than a
 /// few in a row are no honest server's doing.
@@ -141,13 +143,8 @@ impl<T: Transport> Joiner<'_, T> {
     fn check_belonging(&self, state: &mut AgentState) -> Result<(), JoinError> {
         state.machine =
             check_machine(state.machine.as_deref(), self.plan.machine.as_deref(), self.plan.accept_machine)?;
-        let token = self.plan.token.as_str();
-        match &state.token {
-            Some(stored) if stored != token && state.join_state.is_some() => {
-                return Err(JoinError::OtherToken { stored: stored.clone(), configured: token.to_owned() });
-            }
-            _ => state.token = Some(token.to_owned()),
-        }
+        check_token(state, &self.plan.token)?;
+        state.token = Some(self.plan.token.as_str().to_owned());
         if let Credential::StaticKey(source) = &self.plan.credential {
             state.use_static_key(HeldKey::new(source.read()?));
         }
@@ -271,8 +268,7 @@ impl<T: Transport> Joiner<'_, T> {
                     if confirmations > MAX_CONFIRMATIONS {
                         return Err(JoinError::NeverConfirmed);
                     }
-                    view = read_challenge(&fresh, Some(&view.cluster))
-                        .map_err(boundkey_proto::ClientError::from)?;
+                    view = read_challenge(&fresh, Some(&view.cluster)).map_err(ClientError::from)?;
                     challenge = fresh;
                 }
                 Answer::Join(JoinAnswer::RotationRequired {}) => self.offer_new_key(state)?,
@@ -281,9 +277,18 @@ impl<T: Transport> Joiner<'_, T> {
     }
 
     fn read_challenge(&self, challenge: &str, state: &AgentState) -> Result<ChallengeView, JoinError> {
-        let named = self.transport.channel().and_then(|channel| channel.cluster);
+        let channel = self.transport.channel();
+        let source = channel.as_ref().map(|channel| channel.source);
+        let named = channel.and_then(|channel| channel.cluster);
         let cluster = state.cluster.as_deref().or(named.as_deref());
-        Ok(read_challenge(challenge, cluster).map_err(boundkey_proto::ClientError::from)?)
+        read_challenge(challenge, cluster).map_err(|error| match (error, &state.cluster) {
+            // Whoever names another cluster's CA in the configuration wants to go there, and the state does not.
+            (ChallengeError::OtherCluster { found, .. }, Some(stored)) if source != Some(Source::Bundle) => {
+                let configured = matches!(source, Some(Source::Pin | Source::CaFile));
+                JoinError::OtherCluster { stored: stored.clone(), found, configured }
+            }
+            (error, _) => ClientError::from(error).into(),
+        })
     }
 
     fn complete(
@@ -365,6 +370,19 @@ impl<T: Transport> Joiner<'_, T> {
             server_time: result.server_time,
             local_time: now,
         })))
+    }
+}
+
+/// A state that was bound by one token is of no use to another.
+///
+/// # Errors
+/// [`JoinError::OtherToken`].
+pub(crate) fn check_token(state: &AgentState, token: &ResourceName) -> Result<(), JoinError> {
+    match &state.token {
+        Some(stored) if stored != token.as_str() && state.join_state.is_some() => {
+            Err(JoinError::OtherToken { stored: stored.clone(), configured: token.as_str().to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 

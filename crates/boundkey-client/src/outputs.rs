@@ -24,6 +24,8 @@ pub use reload::{ReloadError, run_reload};
 
 use std::path::{Path, PathBuf};
 
+use boundkey_files::FileError;
+
 use crate::config::{FileAccess, OutputConfig, OutputKind};
 
 /// Why an output could not be written. The identity itself is safe in the data directory.
@@ -42,17 +44,12 @@ pub enum OutputError {
     /// The path is a symbolic link: whoever owns the link could turn it elsewhere.
     #[error("{} is a symbolic link: name the directory itself in `outputs`", .0.display())]
     SymbolicLink(PathBuf),
-    /// The path leads through a link that somebody else can turn elsewhere.
-    #[error(
-        "{} is a symbolic link of user {owner}, who could turn it elsewhere: name the directory that is meant in `outputs`",
-        .link.display()
-    )]
-    ForeignLink {
-        /// The link.
-        link: PathBuf,
-        /// Whose it is.
-        owner: u32,
-    },
+    /// The way to it can be changed by others, or the system refused.
+    #[error(transparent)]
+    Way(#[from] FileError),
+    /// It lies in a directory of a user whom the configuration does not name.
+    #[error("{0}. If the output is for that user, say so: `owner: {user}` in `outputs`", user = owner_of(.0))]
+    NoOwner(FileError),
     /// The path is there and no directory.
     #[error("{} is no directory: outputs are directories", .0.display())]
     NotADirectory(PathBuf),
@@ -62,6 +59,13 @@ pub enum OutputError {
     /// What was received does not have what the output needs.
     #[error("the identity has no OpenSSH certificate: the cluster issued none for this token")]
     NoSshCertificate,
+}
+
+fn owner_of(error: &FileError) -> String {
+    match error {
+        FileError::Owner { owner, .. } => owner.to_string(),
+        _ => "USER".to_owned(),
+    }
 }
 
 /// What was done to one output.

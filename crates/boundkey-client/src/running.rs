@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use boundkey_files::peek_file;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// The lock file of a data directory; the agent that holds it wrote its process id into it.
@@ -31,8 +32,8 @@ pub enum SignalError {
 /// moment.
 pub fn lock_holder(data_dir: &Path) -> Option<i32> {
     let lock = data_dir.join(LOCK);
-    let inode = std::fs::metadata(&lock).ok()?.ino();
-    let written = std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
+    let inode = std::fs::symlink_metadata(&lock).ok()?.ino();
+    let written = String::from_utf8(peek_file(&lock, 32).ok()?).ok()?.trim().parse().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     holds(&locks, written, inode).then_some(written)
 }

@@ -3,14 +3,22 @@
 
 use std::path::{Path, PathBuf};
 
-use boundkey_keystore::{AgentState, FileKeystore, KeystoreError, write_atomically};
+use boundkey_files::{FileError, peek_file, write_atomically};
+use boundkey_keystore::{AgentState, FileKeystore, KeystoreError};
+use boundkey_token::ResourceName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::config::AgentConfig;
+use crate::join::check_token;
+use crate::join::store::stored_bundle;
+use crate::machine::{check_machine, machine_hash};
 use crate::outputs::Digests;
 use crate::running::lock_holder;
 
 const NOTES: &str = "status.json";
+/// The longest notes that are read.
+const MOST_NOTES: usize = 1024 * 1024;
 /// A renewal may be this late before it counts as overdue.
 const SLACK: time::Duration = time::Duration::minutes(5);
 
@@ -75,7 +83,7 @@ impl OutputNote {
 impl Notes {
     /// Those left in a data directory; none if there are none or they cannot be read: they are notes, no more.
     pub fn read(data_dir: &Path) -> Self {
-        let text = std::fs::read(data_dir.join(NOTES)).unwrap_or_default();
+        let text = peek_file(&data_dir.join(NOTES), MOST_NOTES).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -83,7 +91,7 @@ impl Notes {
     ///
     /// # Errors
     /// As [`write_atomically`].
-    pub fn write(&self, data_dir: &Path) -> Result<(), KeystoreError> {
+    pub fn write(&self, data_dir: &Path) -> Result<(), FileError> {
         let text = serde_json::to_vec(self).unwrap_or_default();
         write_atomically(&data_dir.join(NOTES), &text, 0o600)
     }
@@ -142,13 +150,22 @@ pub struct Status {
 }
 
 impl Status {
-    /// Looks at a data directory; the agent may be running.
+    /// Looks at a data directory; the agent may be running. With its configuration, what would keep an agent from starting
+    /// is a problem too.
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub fn of_data_dir(data_dir: &Path, now: OffsetDateTime) -> Result<Self, KeystoreError> {
+    pub fn of_data_dir(
+        data_dir: &Path,
+        config: Option<&AgentConfig>,
+        now: OffsetDateTime,
+    ) -> Result<Self, KeystoreError> {
         let state = FileKeystore::peek(data_dir)?;
-        Ok(Self::of(&state, Notes::read(data_dir), data_dir, lock_holder(data_dir), now))
+        let mut status = Self::of(&state, Notes::read(data_dir), data_dir, lock_holder(data_dir), now);
+        let here = config.is_none_or(|config| config.machine_check).then(machine_hash).flatten();
+        status.problems.extend(unfit(&state, config.map(|config| &config.token), here.as_deref()));
+        status.healthy = status.problems.is_empty();
+        Ok(status)
     }
 
     fn of(state: &AgentState, notes: Notes, data_dir: &Path, pid: Option<i32>, now: OffsetDateTime) -> Self {
@@ -201,6 +218,14 @@ impl Status {
         self.healthy = problems.is_empty();
         self.problems = problems;
     }
+}
+
+/// What `start` says of this state, in its words.
+fn unfit(state: &AgentState, token: Option<&ResourceName>, here: Option<&str>) -> Vec<String> {
+    let machine = check_machine(state.machine.as_deref(), here, false).err().map(|error| error.to_string());
+    let token = token.and_then(|token| check_token(state, token).err()).map(|error| error.to_string());
+    let bundle = stored_bundle(state).err().map(|error| error.to_string());
+    [machine, token, bundle].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -272,6 +297,30 @@ mod tests {
             ),
             ["the identity directory: full", "output /out: full", "reload after /out: no such unit"]
         );
+    }
+
+    #[test]
+    fn what_keeps_an_agent_from_starting_is_said_in_the_same_words() {
+        let state = AgentState {
+            machine: Some("one".to_owned()),
+            token: Some("web-1".to_owned()),
+            join_state: Some("state".to_owned()),
+            ca_bundle: Some("[]".to_owned()),
+            ..AgentState::default()
+        };
+        let (same, other) = ("web-1".parse().unwrap(), "web-2".parse().unwrap());
+        let bundle = stored_bundle(&state).unwrap_err().to_string();
+        assert_eq!(
+            unfit(&state, Some(&other), Some("two")),
+            [
+                crate::OtherMachine.to_string(),
+                check_token(&state, &other).unwrap_err().to_string(),
+                bundle.clone()
+            ]
+        );
+        assert_eq!(unfit(&state, Some(&same), Some("one")), [bundle.clone()]);
+        assert_eq!(unfit(&state, None, None), [bundle], "nothing to compare with");
+        assert_eq!(unfit(&AgentState::default(), Some(&other), Some("two")), Vec::<String>::new());
     }
 
     #[test]

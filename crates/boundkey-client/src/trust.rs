@@ -20,9 +20,11 @@ pub use pin::{Pin, PinError};
 pub(crate) use verifier::Verifier;
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use boundkey_files::{Owners, open_file};
 use boundkey_keys::PublicKey;
 use boundkey_proto::CaBundle;
 use rustls_pki_types::pem::PemObject as _;
@@ -155,11 +157,13 @@ impl Trust {
     /// # Errors
     /// If it cannot be read or holds no certificate.
     pub fn ca_file(path: &Path) -> Result<Self, CaFileError> {
-        let text = std::fs::read(path)
-            .map_err(|e| CaFileError::Unreadable { path: path.to_owned(), reason: e.to_string() })?;
+        let unreadable = |reason| CaFileError::Unreadable { path: path.to_owned(), reason };
+        let mut text = Vec::new();
+        let mut file = open_file(path, &Owners::of_process()).map_err(|e| unreadable(e.reason()))?;
+        file.read_to_end(&mut text).map_err(|e| unreadable(e.to_string()))?;
         let ca_file: Vec<_> = CertificateDer::pem_slice_iter(&text)
             .collect::<Result<_, _>>()
-            .map_err(|e| CaFileError::Unreadable { path: path.to_owned(), reason: e.to_string() })?;
+            .map_err(|e| unreadable(e.to_string()))?;
         if ca_file.is_empty() {
             return Err(CaFileError::NoCertificate(path.to_owned()));
         }

@@ -55,6 +55,7 @@ pub fn full_state() -> AgentState {
             renew_at: time(-1),
         }),
         ca_bundle: Some(r#"{"payload":"...","signatures":["one","two"]}"#.to_owned()),
+        ca_bundle_signer: Some(PrivateKey::ed25519_from_seed(&[8; 32]).public_key().clone()),
         last_error: Some("no connection".to_owned()),
         last_error_at: Some(time(1_700_000_002)),
     }

@@ -99,6 +99,8 @@ struct Document<'a> {
     #[serde(deserialize_with = "present")]
     ca_bundle: Option<String>,
     #[serde(deserialize_with = "present")]
+    ca_bundle_signer: Option<PublicKey>,
+    #[serde(deserialize_with = "present")]
     last_error: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     last_error_at: Option<OffsetDateTime>,
@@ -221,6 +223,7 @@ impl Encoded {
                 }
             }),
             ca_bundle: state.ca_bundle.clone(),
+            ca_bundle_signer: state.ca_bundle_signer.clone(),
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
         }
@@ -243,6 +246,7 @@ impl Document<'_> {
             pending: self.pending.map(PendingDocument::check).transpose()?,
             identity: self.identity.map(IdentityDocument::check).transpose()?,
             ca_bundle: self.ca_bundle,
+            ca_bundle_signer: self.ca_bundle_signer,
             last_error: self.last_error,
             last_error_at: self.last_error_at,
         })

@@ -1,10 +1,15 @@
 //! The state in a file.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use boundkey_files::{
+    FileError, Owners, look_for_directory, make_directory, make_private, open_directory, remove_leftovers,
+    write_atomically,
+};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -21,42 +26,67 @@ const LOCK: &str = "agent.lock";
 #[derive(Debug)]
 pub struct FileKeystore {
     path: PathBuf,
+    tightened: Vec<Tightened>,
     /// Held, never read again.
     _lock: File,
 }
 
+/// What was open to others, and is not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tightened {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The permission bits that it had.
+    pub mode: u32,
+}
+
 impl FileKeystore {
     /// Makes the directory if it is absent, takes the lock, and removes what a crash in the middle of a save
-    /// left behind.
+    /// left behind. What is ours and open to others is made private ([`FileKeystore::tightened`]).
     ///
     /// # Errors
-    /// [`KeystoreError::Locked`] names the process that holds it; [`KeystoreError::TooOpen`] and
-    /// [`KeystoreError::OtherOwner`] name the command that mends it.
+    /// [`KeystoreError::Locked`] names the process that holds it; [`KeystoreError::File`] the component of the path that
+    /// others could change, and the command that mends it.
     pub fn open(data_dir: &Path) -> Result<Self, KeystoreError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-        match made {
-            // A file of that name: the check below says so.
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(KeystoreError::io("make the directory", data_dir, source));
-            }
-            _ => check_directory(data_dir)?,
-        }
+        let mut tightened = Vec::new();
+        take_directory(data_dir, &mut tightened)?;
         let lock = take_lock(&data_dir.join(LOCK))?;
         let path = data_dir.join(STATE);
         remove_leftovers(data_dir)?;
-        Ok(Self { path, _lock: lock })
+        if let Some((file, _)) = open_state(&path, &mut OpenOptions::new().read(true))? {
+            tighten(file.as_fd(), &path, 0o600, &mut tightened)?;
+        }
+        Ok(Self { path, tightened, _lock: lock })
     }
 
-    /// Reads without the lock, for `status`: writes nothing and makes nothing.
+    /// What was open to others when this was opened: whoever was on the machine may have read it.
+    pub fn tightened(&self) -> &[Tightened] {
+        &self.tightened
+    }
+
+    /// Reads without the lock, for `status`: writes nothing, makes nothing, and changes no mode. Root may look at every
+    /// user's state.
     ///
     /// # Errors
-    /// As [`Keystore::load`].
+    /// As [`Keystore::load`]; [`KeystoreError::NotAllowed`] for other users.
     pub fn peek(data_dir: &Path) -> Result<AgentState, KeystoreError> {
-        match fs::metadata(data_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(AgentState::default()),
-            _ => {
-                check_directory(data_dir)?;
-                read_state(&data_dir.join(STATE))
+        let refused = |error| not_allowed(data_dir, error);
+        // Whoever the directory belongs to is the agent's user, as far as can be seen from here.
+        let owner = match fs::metadata(data_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AgentState::default()),
+            Err(source) => return Err(refused(FileError::io("look at", data_dir, source).into())),
+            Ok(found) => found.uid(),
+        };
+        let owners = Owners::of(owner);
+        if look_for_directory(data_dir, &owners).map_err(|error| refused(error.into()))?.is_none() {
+            return Ok(AgentState::default());
+        }
+        let path = data_dir.join(STATE);
+        match open_state(&path, &mut OpenOptions::new().read(true)).map_err(refused)? {
+            None => Ok(AgentState::default()),
+            Some((file, found)) => {
+                refuse_if_anybodys(&path, &found)?;
+                read_state(&path, file, &found)
             }
         }
     }
@@ -64,7 +94,13 @@ impl FileKeystore {
 
 impl Keystore for FileKeystore {
     fn load(&mut self) -> Result<AgentState, KeystoreError> {
-        read_state(&self.path)
+        let Some((file, found)) = open_state(&self.path, OpenOptions::new().read(true))? else {
+            return Ok(AgentState::default());
+        };
+        expect_owner(&self.path, &found)?;
+        // Loosened while this agent runs: it is ours, and the next save makes it anew.
+        make_private(&file, &self.path, 0o600)?;
+        read_state(&self.path, file, &found)
     }
 
     fn save(&mut self, state: &AgentState) -> Result<(), KeystoreError> {
@@ -72,81 +108,62 @@ impl Keystore for FileKeystore {
         match fs::symlink_metadata(&self.path) {
             Ok(found) => expect_file(&self.path, &found)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(KeystoreError::io("look at", &self.path, source)),
+            Err(source) => return Err(FileError::io("look at", &self.path, source).into()),
         }
-        write_atomically(&self.path, &state.to_json(), 0o600)
+        Ok(write_atomically(&self.path, &state.to_json(), 0o600)?)
     }
 }
 
-/// Replaces a file as a whole: written beside it, synced, renamed, the directory synced.
-///
-/// A reader sees the old content or the new one, also after a crash. `mode` holds from the first byte on. If
-/// this fails before the rename, the old file is untouched and nothing is left behind; only if syncing the
-/// directory fails is it open which of the two a crash would leave.
-///
-/// # Errors
-/// [`KeystoreError::DiskFull`], or [`KeystoreError::Io`] with what was tried.
-pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), KeystoreError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+/// The data directory: made, or taken from others if it is plainly an agent's, and reached by a way that nobody else can
+/// change.
+fn take_directory(path: &Path, tightened: &mut Vec<Tightened>) -> Result<(), KeystoreError> {
+    let owners = Owners::of_process();
+    let Some(found) = look_for_directory(path, &owners)? else {
+        make_directory(path, &owners, 0o700)?;
+        return Ok(());
     };
-    let failed = |source| KeystoreError::io("write", path, source);
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?);
-    prefix.push(".");
-    // Removed when it is dropped, so on every error below.
-    let mut beside = tempfile::Builder::new()
-        .prefix(&prefix)
-        .rand_bytes(RANDOM)
-        .suffix(LEFTOVER)
-        .permissions(fs::Permissions::from_mode(mode & 0o600))
-        .tempfile_in(directory)
-        .map_err(failed)?;
-    beside.write_all(content).map_err(failed)?;
-    // Again, because the first one was narrowed by the umask.
-    beside.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
-    beside.as_file().sync_all().map_err(failed)?;
-    beside.persist(path).map_err(|error| failed(error.error))?;
-    let sync = File::open(directory).and_then(|directory| directory.sync_all());
-    sync.map_err(|source| KeystoreError::io("sync", directory, source))
+    let mode = rustix::fs::fstat(&found).map_err(|e| FileError::io("look at", path, e))?.st_mode & 0o7777;
+    if mode & 0o7077 != 0
+        && let Some(stranger) = stranger_in(&found, path)?
+    {
+        // `data_dir: /etc` is a slip of the pen: made private, it would end the machine.
+        return Err(KeystoreError::NotOurs { path: path.to_owned(), mode, stranger });
+    }
+    tighten(found.as_fd(), path, 0o700, tightened)?;
+    open_directory(path, &owners)?;
+    Ok(())
 }
 
-const LEFTOVER: &str = ".tmp";
-/// Characters that keep two such files apart.
-const RANDOM: usize = 6;
-
-/// Under the lock nobody else writes here, so every such file is of a process that died, whichever file it was about to
-/// replace: the state, or the notes beside it. What a crash leaves must not pile up.
-fn remove_leftovers(directory: &Path) -> Result<(), KeystoreError> {
-    let failed = |source| KeystoreError::io("read", directory, source);
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name().to_str().is_some_and(is_leftover) {
-            let path = entry.path();
-            fs::remove_file(&path).map_err(|source| KeystoreError::io("remove", &path, source))?;
+/// A file that no agent left there, in a directory that no agent used yet.
+fn stranger_in(directory: &OwnedFd, path: &Path) -> Result<Option<String>, FileError> {
+    let failed = |e: rustix::io::Errno| FileError::io("read", path, e);
+    let mut stranger = None;
+    for entry in rustix::fs::Dir::read_from(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name == STATE || name == LOCK {
+            return Ok(None);
         }
+        if !name.starts_with('.') && name != "lost+found" {
+            stranger.get_or_insert(name);
+        }
+    }
+    Ok(stranger)
+}
+
+fn tighten(
+    open: std::os::fd::BorrowedFd<'_>,
+    path: &Path,
+    allowed: u32,
+    tightened: &mut Vec<Tightened>,
+) -> Result<(), FileError> {
+    if let Some(mode) = make_private(open, path, allowed)? {
+        tightened.push(Tightened { path: path.to_owned(), mode });
     }
     Ok(())
 }
 
-/// `.NAME.RANDOM.tmp`, as [`write_atomically`] names what it writes.
-fn is_leftover(name: &str) -> bool {
-    let Some(between) = name.strip_prefix('.').and_then(|name| name.strip_suffix(LEFTOVER)) else {
-        return false;
-    };
-    match between.rsplit_once('.') {
-        Some((of, random)) => {
-            !of.is_empty()
-                && random.len() == RANDOM
-                && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        }
-        None => false,
-    }
-}
-
 fn take_lock(path: &Path) -> Result<File, KeystoreError> {
-    let failed = |source| KeystoreError::io("lock", path, source);
+    let failed = |source| KeystoreError::from(FileError::io("lock", path, source));
     let mut lock = open_no_follow(path, OpenOptions::new().read(true).write(true).create(true).mode(0o600))?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -170,21 +187,23 @@ fn holder(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn read_state(path: &Path) -> Result<AgentState, KeystoreError> {
-    let mut file = match open_no_follow(path, OpenOptions::new().read(true)) {
-        Err(KeystoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(AgentState::default());
-        }
+/// None if there is none.
+fn open_state(path: &Path, options: &mut OpenOptions) -> Result<Option<(File, fs::Metadata)>, KeystoreError> {
+    let file = match open_no_follow(path, options) {
+        Err(KeystoreError::File(error)) if error.is_absent() => return Ok(None),
         other => other?,
     };
-    let failed = |source| KeystoreError::io("read", path, source);
-    let found = file.metadata().map_err(failed)?;
+    let found = file.metadata().map_err(|source| FileError::io("read", path, source))?;
     expect_file(path, &found)?;
-    check_private(path, &found, 0o600)?;
+    Ok(Some((file, found)))
+}
+
+fn read_state(path: &Path, mut file: File, found: &fs::Metadata) -> Result<AgentState, KeystoreError> {
     let size = usize::try_from(found.len()).unwrap_or(usize::MAX).min(MAX_BYTES);
     // Room for everything at once: a growing buffer would leave unwiped copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(size + 2));
-    (&mut file).take(size as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    let read = (&mut file).take(size as u64 + 1).read_to_end(&mut text);
+    read.map_err(|source| FileError::io("read", path, source))?;
     AgentState::from_json(&text).map_err(|source| KeystoreError::Format { path: path.to_owned(), source })
 }
 
@@ -193,41 +212,48 @@ fn open_no_follow(path: &Path, options: &mut OpenOptions) -> Result<File, Keysto
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).expect("open flags fit the type of open's argument");
     options.custom_flags(flags).open(path).map_err(|source| match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => wrong_kind(path, &found, "plain file"),
-        _ => KeystoreError::io("open", path, source),
+        Ok(found) if !found.is_file() => wrong_kind(path, &found),
+        _ => FileError::io("open", path, source).into(),
     })
 }
 
-fn check_directory(path: &Path) -> Result<(), KeystoreError> {
-    let found = fs::metadata(path).map_err(|source| KeystoreError::io("look at", path, source))?;
-    if !found.is_dir() {
-        return Err(wrong_kind(path, &found, "directory"));
-    }
-    check_private(path, &found, 0o700)
-}
-
 fn expect_file(path: &Path, found: &fs::Metadata) -> Result<(), KeystoreError> {
-    if found.is_file() { Ok(()) } else { Err(wrong_kind(path, found, "plain file")) }
+    if found.is_file() { Ok(()) } else { Err(wrong_kind(path, found)) }
 }
 
-fn check_private(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), KeystoreError> {
-    owned_by(path, found, rustix::process::geteuid().as_raw())?;
+/// A state that another user wrote is his, whatever it says: root is no exception.
+fn expect_owner(path: &Path, found: &fs::Metadata) -> Result<(), KeystoreError> {
+    let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner == user {
+        return Ok(());
+    }
+    let (allowed, mode) = (format!("user {user}"), found.mode() & 0o7777);
+    Err(FileError::Owner { what: "the file", path: path.to_owned(), owner, mode, allowed, to: user }.into())
+}
+
+/// The agent would not start on it, and what it says may be anybody's.
+fn refuse_if_anybodys(path: &Path, found: &fs::Metadata) -> Result<(), KeystoreError> {
     match found.mode() & 0o7777 {
-        mode if mode & 0o077 != 0 => Err(KeystoreError::TooOpen { path: path.to_owned(), mode, wanted }),
+        mode if mode & 0o002 != 0 => {
+            Err(FileError::Writable { what: "the file", path: path.to_owned(), owner: found.uid(), mode }
+                .into())
+        }
         _ => Ok(()),
     }
 }
 
-fn owned_by(path: &Path, found: &fs::Metadata, user: u32) -> Result<(), KeystoreError> {
-    let owner = found.uid();
-    // Root may read everybody's files: `status` run by root on an agent of another user is no fault.
-    if owner == user || user == 0 {
-        return Ok(());
+fn not_allowed(data_dir: &Path, error: KeystoreError) -> KeystoreError {
+    match error {
+        KeystoreError::File(FileError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            KeystoreError::NotAllowed { path: data_dir.to_owned() }
+        }
+        other => other,
     }
-    Err(KeystoreError::OtherOwner { path: path.to_owned(), owner, user })
 }
 
-fn wrong_kind(path: &Path, found: &fs::Metadata, expected: &'static str) -> KeystoreError {
+fn wrong_kind(path: &Path, found: &fs::Metadata) -> KeystoreError {
     let kind = found.file_type();
     let found = if kind.is_symlink() {
         "a symbolic link"
@@ -238,7 +264,7 @@ fn wrong_kind(path: &Path, found: &fs::Metadata, expected: &'static str) -> Keys
     } else {
         "a device, pipe or socket"
     };
-    KeystoreError::WrongKind { path: path.to_owned(), found, expected }
+    FileError::Kind { path: path.to_owned(), found, expected: "plain file" }.into()
 }
 
 #[cfg(test)]

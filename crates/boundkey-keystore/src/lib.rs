@@ -54,9 +54,10 @@ mod memory;
 mod state;
 mod transition;
 
+pub use boundkey_files::FileError;
 pub use encoding::StateFormatError;
 pub use error::KeystoreError;
-pub use file::{FileKeystore, write_atomically};
+pub use file::{FileKeystore, Tightened};
 pub use memory::MemoryKeystore;
 pub use state::{AgentState, HeldKey, IdentityRecord, MAX_SUPERSEDED, Pair, PendingAttempt, Superseded};
 pub use transition::{AcceptedIdentity, AcceptedResult, ProvisionalResult, TransitionError};

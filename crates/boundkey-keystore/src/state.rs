@@ -27,6 +27,9 @@ pub struct AgentState {
     pub identity: Option<IdentityRecord>,
     /// The JSON of the last signed CA bundle that was accepted.
     pub ca_bundle: Option<String>,
+    /// The key of the CA that vouched for it: trusted already when the bundle came. By it the bundle is checked again
+    /// whenever it is loaded.
+    pub ca_bundle_signer: Option<PublicKey>,
     /// What went wrong last, for `status`; none after a success.
     pub last_error: Option<String>,
     /// When that was.

@@ -1,6 +1,6 @@
 //! The steps of a crash-safe join, as the state sees them.
 
-use boundkey_keys::Thumbprint;
+use boundkey_keys::{PublicKey, Thumbprint};
 use time::OffsetDateTime;
 
 use crate::{AgentState, HeldKey, IdentityRecord, MAX_SUPERSEDED, Pair, PendingAttempt, Superseded};
@@ -18,6 +18,8 @@ pub struct AcceptedResult {
     pub identity: AcceptedIdentity,
     /// The signed CA bundle if it is another than the stored one.
     pub ca_bundle: Option<String>,
+    /// The CA key that vouched for that bundle.
+    pub ca_bundle_signer: Option<PublicKey>,
 }
 
 /// The identity of a result; its private keys are those of the attempt.
@@ -144,6 +146,7 @@ impl AgentState {
         });
         if result.ca_bundle.is_some() {
             self.ca_bundle = result.ca_bundle;
+            self.ca_bundle_signer = result.ca_bundle_signer;
         }
         self.last_error = None;
         self.last_error_at = None;

@@ -10,7 +10,7 @@ use boundkey_client::config::{Credential, SecretSource};
 use boundkey_client::join::{JoinError, JoinPlan, Joiner, SshWish};
 use boundkey_client::{Channel, Clock, Reply, Source, Transport, TransportError};
 use boundkey_keys::{Entropy, Secret, sha256};
-use boundkey_keystore::{AgentState, Keystore, KeystoreError, MemoryKeystore};
+use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
 use boundkey_lifecycle::CaKind;
 use boundkey_proto::{Complete, JoinAnswer, JoinResult, Request, sign_receipt};
 use boundkey_service::join;
@@ -135,7 +135,7 @@ impl Keystore for Disk {
     }
 
     fn save(&mut self, state: &AgentState) -> Result<(), KeystoreError> {
-        let dead = || KeystoreError::DiskFull { path: PathBuf::from("(crash)") };
+        let dead = || KeystoreError::from(FileError::DiskFull { path: PathBuf::from("(crash)") });
         self.saves += 1;
         if self.dies == Some((self.saves, false)) {
             return Err(dead());

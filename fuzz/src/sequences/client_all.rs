@@ -14,7 +14,7 @@ use boundkey_client::join::{JoinError, JoinPlan, Joiner, SshWish};
 use boundkey_client::{Channel, Clock, Source};
 use boundkey_keys::Secret;
 use boundkey_keys::testing::AcceptEverything;
-use boundkey_keystore::{AgentState, Keystore, KeystoreError, MemoryKeystore};
+use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
 use boundkey_token::{Role, RoleSet};
 use time::OffsetDateTime;
 
@@ -87,7 +87,7 @@ impl Keystore for Disk {
     }
 
     fn save(&mut self, state: &AgentState) -> Result<(), KeystoreError> {
-        let dead = || KeystoreError::DiskFull { path: PathBuf::from("(crash)") };
+        let dead = || KeystoreError::from(FileError::DiskFull { path: PathBuf::from("(crash)") });
         self.saves += 1;
         if self.dies == Some((self.saves, false)) {
             return Err(dead());

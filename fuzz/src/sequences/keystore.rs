@@ -159,5 +159,6 @@ fn accepted(attempt: [u8; 16], bound_key: Thumbprint, choices: &mut Choices<'_>)
             renew_at: NOW + Duration::HOUR,
         },
         ca_bundle: (number > 50).then(|| format!("[\"{number}\"]")),
+        ca_bundle_signer: None,
     }
 }

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use boundkey_client::config::{AgentConfig, Environment};
-use boundkey_keystore::write_atomically;
+use boundkey_files::write_atomically;
 use clap::Args;
 
 use crate::output;

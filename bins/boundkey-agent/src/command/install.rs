@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use boundkey_client::config::{AgentConfig, Environment};
+use boundkey_client::config::AgentConfig;
+use boundkey_files::write_atomically;
 use clap::{Args, Subcommand};
 
 use crate::arguments::DEFAULT_CONFIG;
@@ -43,7 +44,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     match &options.output {
         None => output::print(&unit)?,
         Some(file) => {
-            std::fs::write(file, unit).with_context(|| format!("cannot write {}", file.display()))?;
+            write_atomically(file, unit.as_bytes(), 0o644)
+                .with_context(|| format!("cannot write {}", file.display()))?;
             output::print(&format!("wrote {}\n", file.display()))?;
         }
     }
@@ -61,7 +63,7 @@ fn unit(program: &Path, config: &Path) -> String {
 /// it, so the unit must be able to write in the one above.
 fn further_paths(config: &Path) -> String {
     const COVERED: [&str; 6] = ["/etc", "/home", "/root", "/run", "/srv", "/var/lib/boundkey"];
-    let Ok(config) = AgentConfig::load(config, Environment::default()) else { return String::new() };
+    let Ok(config) = AgentConfig::look_at(config) else { return String::new() };
     let above = config.outputs.iter().filter_map(|output| output.path.parent().map(Path::to_owned));
     let mut further = std::collections::BTreeSet::new();
     further.extend(

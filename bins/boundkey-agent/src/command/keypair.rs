@@ -1,16 +1,21 @@
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use boundkey_client::SystemEntropy;
+use boundkey_files::{Owners, open_file, write_atomically};
 use boundkey_keys::{Entropy as _, PrivateKey, PublicKey};
-use boundkey_keystore::{FileKeystore, HeldKey, Keystore as _, write_atomically};
+use boundkey_keystore::{FileKeystore, HeldKey, Keystore as _};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::arguments::Format;
 use crate::output;
+
+/// The most that is read of a key's file.
+const LONGEST_KEY: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -158,8 +163,11 @@ fn in_storage(dir: &Path, overwrite: bool) -> anyhow::Result<PublicKey> {
 fn in_file(path: &Path, overwrite: bool) -> anyhow::Result<PublicKey> {
     let exists = std::fs::symlink_metadata(path).is_ok();
     if exists && !overwrite {
-        let text =
-            Zeroizing::new(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+        let mut text = Zeroizing::new(Vec::with_capacity(4096));
+        open_file(path, &Owners::of_process())?
+            .take(LONGEST_KEY)
+            .read_to_end(&mut text)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let key = PrivateKey::from_pem(&text).with_context(|| {
             format!(
                 "{} is there already and is no key that can be used (--overwrite replaces it)",

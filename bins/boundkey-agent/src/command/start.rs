@@ -29,7 +29,8 @@ pub(crate) struct Options {
     /// With --oneshot: how long the join may take, tries after transient failures included
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
-    /// Take over the state of another machine (its disk was moved here, and it is gone)
+    /// Take over the state of another machine (its disk was moved here, and it is gone). Where machine ids do not
+    /// last, set `machine_check: off` in the configuration instead
     #[arg(long)]
     accept_machine: bool,
 }

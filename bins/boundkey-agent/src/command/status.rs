@@ -9,7 +9,11 @@ use crate::arguments::{Format, Place};
 use crate::output;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 healthy, 1 not.\n\nExample:\n  boundkey-agent status --format json")]
+#[command(
+    after_help = "Exit status: 0 healthy, 1 not. What would keep an agent from starting is a problem too; that none is \
+                        running is one only when the renewal is overdue.\nOnly root and the agent's own user may look.\n\n\
+                        Example:\n  boundkey-agent status --format json"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
@@ -20,7 +24,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
-    let status = Status::of_data_dir(&options.place.data_dir()?, now)?;
+    let (data_dir, config) = options.place.find()?;
+    let status = Status::of_data_dir(&data_dir, config.as_ref(), now)?;
     output::print_as(options.format, &status, || text(&status, now))?;
     Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

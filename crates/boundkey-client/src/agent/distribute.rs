@@ -88,9 +88,7 @@ impl Agent {
         revoked_keys: Option<Vec<u8>>,
         which: Which,
     ) {
-        let (Some(identity), Some(bundle)) =
-            (&state.identity, state.ca_bundle.as_deref().and_then(read_bundle))
-        else {
+        let (Some(identity), Some(bundle)) = (&state.identity, read_bundle(state)) else {
             // There is nothing to write, so nothing is owed.
             self.chores = Chores::default();
             return;

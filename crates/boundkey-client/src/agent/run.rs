@@ -8,6 +8,7 @@ use super::{Agent, AgentError, report};
 use crate::backoff::{Backoff, Setback};
 use crate::clock::show_time;
 use crate::config::{AgentConfig, OutputKind};
+use crate::join::store::read_bundle;
 use crate::join::{JoinPlan, Remedy};
 use crate::schedule::{Deadline, spread_at_start, wait_after_restart};
 
@@ -138,7 +139,7 @@ impl Agent {
         // Notes can be lost; the certificates are not asked for again because of that.
         let as_asked = self.notes.asked.as_ref().is_none_or(|asked| *asked == self.plan.fingerprint());
         let wait = match &state.identity {
-            Some(identity) if belongs && as_asked => {
+            Some(identity) if belongs && as_asked && read_bundle(&state).is_some() => {
                 let wall = self.clock.now();
                 match wait_after_restart(identity.obtained_at, identity.renew_at, wall) {
                     Duration::ZERO => spread_at_start(identity.not_after - wall, self.entropy.as_ref()),

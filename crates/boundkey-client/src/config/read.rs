@@ -55,6 +55,8 @@ pub(super) fn read(
     let server = agent.parsed(server_key, SERVER_FORM, str::parse::<ServerAddress>);
     agent.missing(server_key, SERVER_FORM);
     let trust = read_trust(&mut agent);
+    let machine_check = on_or_off(&mut top, &mut agent, "machine_check").unwrap_or(true);
+    let facts = top.word("facts", &[("all", true), ("none", false)]).unwrap_or(true);
     agent.finish();
     let roles = read_roles(&mut top);
     let (names, ttl) = read_certificates(&mut top);
@@ -71,6 +73,8 @@ pub(super) fn read(
         names,
         ttl,
         outputs,
+        machine_check,
+        facts,
     });
     faults.finish(config).map_err(|violations| ConfigError::Violations { file: file.to_owned(), violations })
 }
@@ -180,6 +184,12 @@ fn read_roles(top: &mut Fields<'_>) -> RoleSet {
         roles.push(Role::Bot);
     }
     RoleSet::new(roles)
+}
+
+/// At the top, or in the agent's section.
+fn on_or_off(top: &mut Fields<'_>, agent: &mut Fields<'_>, key: &'static str) -> Option<bool> {
+    let (outer, inner) = (top.item(key), agent.item(key));
+    outer.or(inner).and_then(|item| flag(&item))
 }
 
 /// True or false, also as the words that older YAML read so.

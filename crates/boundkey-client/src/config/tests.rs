@@ -391,3 +391,59 @@ fn a_secret_file_holds_one_line() {
         format!("`registration_secret_path` {shown} holds more than 64 KiB; allowed: a secret or a key")
     );
 }
+
+fn of(lines: &str) -> Result<AgentConfig, ConfigError> {
+    let text = format!("agent:\n  join_params: {{token_name: web-1}}\n  server: s.example.com\n{lines}");
+    AgentConfig::parse(text.as_bytes(), "agent.yaml", Environment::default())
+}
+
+#[test]
+fn the_machine_check_and_the_facts_are_on_unless_they_are_turned_off() {
+    let read = |lines: &str| of(lines).map(|config| (config.machine_check, config.facts));
+    assert_eq!(read(""), Ok((true, true)));
+    assert_eq!(read("machine_check: on\nfacts: all\n"), Ok((true, true)));
+    assert_eq!(read("machine_check: off\nfacts: none\n"), Ok((false, false)));
+    assert_eq!(read("  machine_check: \"off\"\n"), Ok((false, true)), "in the agent's section too");
+    assert_eq!(read("machine_check: false\n"), Ok((false, true)));
+    let error = read("machine_check: never\nfacts: some\n").unwrap_err().to_string();
+    assert!(error.contains("machine_check: found") && error.contains("facts: found"), "{error}");
+}
+
+#[test]
+fn a_configuration_that_others_can_change_is_refused_and_may_still_be_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("boundkey.yaml");
+    std::fs::write(&file, "agent:\n  join_params: {token_name: web-1}\n  server: s.example.com\n").unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let load = || AgentConfig::load(&file, Environment::default()).map(drop).map_err(|e| e.to_string());
+    for good in [0o600, 0o640, 0o644] {
+        set_mode(good);
+        assert_eq!(load(), Ok(()));
+    }
+    for loose in [0o666, 0o660, 0o602] {
+        set_mode(loose);
+        let error = load().unwrap_err();
+        let start = format!("cannot read {0}: the file {0} can be changed by other users", file.display());
+        assert!(error.starts_with(&start), "{error}");
+        assert!(error.contains("w /"), "{error}");
+        AgentConfig::look_at(&file).unwrap();
+    }
+}
+
+#[test]
+fn a_secret_a_key_and_a_ca_file_that_others_can_change_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "secret").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o620)).unwrap();
+    let outcomes = [
+        SecretSource::File(file.clone()).read().map(drop).map_err(|e| e.to_string()),
+        StaticKeySource::File(file.clone()).read().map(drop).map_err(|e| e.to_string()),
+        TrustConfig::CaFile(file.clone()).load().map(drop).map_err(|e| e.to_string()),
+    ];
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        let reason = format!("the file {} can be changed by other users", file.display());
+        assert!(error.contains(&reason), "{error}");
+    }
+}

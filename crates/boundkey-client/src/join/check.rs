@@ -103,6 +103,8 @@ pub(super) struct Certified {
     pub(super) ssh: Option<String>,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
+    /// The CA key that vouched for the result's bundle.
+    pub(super) bundle_signer: PublicKey,
 }
 
 pub(super) fn check(
@@ -117,12 +119,12 @@ pub(super) fn check(
             || request.new_key.as_ref().is_some_and(|key| key.thumbprint() == thumbprint)
     };
     result.check(request, held)?;
-    let bundle = check_bundle(&result.ca_bundle, state, channel)?;
+    let (bundle, signer) = check_bundle(&result.ca_bundle, state, channel)?;
     same_cluster(view, &bundle.cluster)?;
     let certified = match &result.certificates {
         None if has_receipt(result, &bundle) => None,
         None => return Err(ResultError::Receipt),
-        Some(certificates) => Some(check_certificates(certificates, result, request, &bundle)?),
+        Some(certificates) => Some(check_certificates(certificates, result, request, &bundle, signer)?),
     };
     Ok(Checked { certified })
 }
@@ -147,27 +149,43 @@ fn check_bundle(
     signed: &SignedBundle,
     state: &AgentState,
     channel: Option<&Channel>,
-) -> Result<CaBundle, ResultError> {
+) -> Result<(CaBundle, PublicKey), ResultError> {
     let root = channel.and_then(|channel| channel.root_key.as_ref());
-    let stored = state.ca_bundle.as_deref().and_then(super::store::read_signed_bundle);
-    if let Some((of, stored)) = stored {
-        // Byte for byte what was verified when it was stored: the usual case.
-        if of == *signed {
-            return Ok(stored);
+    // One that was changed since it was stored vouches for nothing: then this is a first contact again.
+    if let Some(stored) = super::store::stored_bundle(state).ok().flatten() {
+        // Byte for byte what was verified just now: the usual case.
+        if stored.signed == *signed {
+            return Ok((stored.bundle, stored.signer));
         }
         // What the operator pinned counts beside what was received: that is how a replaced CA is made known.
         let pinned = channel.filter(|c| matches!(c.source, Source::Pin | Source::CaFile)).and(root).cloned();
-        let trusted: Vec<PublicKey> = tls_keys(&stored).into_iter().chain(pinned).collect();
-        return Ok(signed.verify(&trusted)?);
+        let trusted: Vec<PublicKey> = tls_keys(&stored.bundle).into_iter().chain(pinned).collect();
+        return first_signer(signed, trusted);
     }
     let Some(channel) = channel else { return Err(BundleError::Untrusted.into()) };
     let own = tls_keys(&signed.peek()?);
     match root.filter(|root| own.contains(root)) {
-        Some(root) => Ok(signed.verify(std::slice::from_ref(root))?),
+        Some(root) => first_signer(signed, vec![root.clone()]),
         // The connection ends in a cluster's own CA: then it is this CA that must have signed.
         None if channel.cluster.is_some() => Err(BundleError::Untrusted.into()),
-        None => Ok(signed.verify(&own)?),
+        None => first_signer(signed, own),
     }
+}
+
+/// The bundle, and which of the trusted keys signed it.
+fn first_signer(
+    signed: &SignedBundle,
+    trusted: Vec<PublicKey>,
+) -> Result<(CaBundle, PublicKey), ResultError> {
+    let mut error = BundleError::Untrusted;
+    for key in trusted {
+        match signed.verify(std::slice::from_ref(&key)) {
+            Ok(bundle) => return Ok((bundle, key)),
+            Err(BundleError::Untrusted) => {}
+            Err(other) => error = other,
+        }
+    }
+    Err(error.into())
 }
 
 fn tls_keys(bundle: &CaBundle) -> Vec<PublicKey> {
@@ -184,6 +202,7 @@ fn check_certificates(
     result: &JoinResult,
     request: &Request,
     bundle: &CaBundle,
+    bundle_signer: PublicKey,
 ) -> Result<Certified, ResultError> {
     let x509_chain = certificates.chain_der()?;
     let (ca, anchors, ssh_cas) = match &result.identity {
@@ -210,7 +229,7 @@ fn check_certificates(
     let (not_before, not_after) =
         (leaf.validity().not_before.to_datetime(), leaf.validity().not_after.to_datetime());
     drop(leaf);
-    Ok(Certified { not_before, not_after, ssh, x509_chain })
+    Ok(Certified { not_before, not_after, ssh, x509_chain, bundle_signer })
 }
 
 /// Whether the certificate was valid by this machine's clock when it was stored.
@@ -220,6 +239,12 @@ pub(super) fn was_valid_when_obtained(identity: &IdentityRecord) -> bool {
         let validity = leaf.validity();
         (validity.not_before.to_datetime()..validity.not_after.to_datetime()).contains(&identity.obtained_at)
     })
+}
+
+/// Whether these CAs issued a certificate, whenever that was.
+pub(super) fn is_issued_by(chain: &[Vec<u8>], anchors: &[Vec<u8>]) -> Result<(), String> {
+    let starts = chain.iter().filter_map(|der| crate::trust::validity(der)).map(|(start, _)| start);
+    check_path(chain, anchors, starts.max().ok_or("it cannot be read")?)
 }
 
 /// As of the server's clock: a wrong clock on this side must not make it refuse what it has just been given.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use boundkey_keys::KeyFileError;
 use boundkey_keystore::{KeystoreError, TransitionError};
-use boundkey_proto::{ClientError, Problem};
+use boundkey_proto::{BundleError, ClientError, Problem};
 
 use super::ResultError;
 use crate::backoff::Setback;
@@ -31,6 +31,19 @@ pub enum JoinError {
         stored: String,
         /// Of the configuration.
         configured: String,
+    },
+    /// The state is of another cluster than the server; no proof was sent.
+    #[error(
+        "the state belongs to the cluster `{stored}`, and this server to `{found}`: put the old server back into the \
+         configuration, or run `boundkey-agent forget` and enrol this machine anew"
+    )]
+    OtherCluster {
+        /// Of the state.
+        stored: String,
+        /// Of the server.
+        found: String,
+        /// The configuration itself names that cluster's CA (`ca_pins`, `ca_file`): it is meant so.
+        configured: bool,
     },
     /// The secret or key that the configuration names cannot be used.
     #[error(transparent)]
@@ -111,6 +124,11 @@ impl JoinError {
             Self::Refused(problem) => Remedy::Wait(problem.retry_after.map(Duration::from_secs)),
             Self::Transport(TransportError::Trust(TrustError::Dates { .. })) => Remedy::Wait(None),
             Self::Transport(TransportError::Trust(_)) => Remedy::Machine,
+            // The same request would be refused again, and the same key would not sign.
+            Self::Protocol(ClientError::Request(_) | ClientError::Sign(_)) => Remedy::Machine,
+            Self::Protocol(ClientError::NoCommonVersion { .. }) => Remedy::Administrator,
+            // A CA that was replaced is made known by its pin.
+            Self::Result(ResultError::Bundle(BundleError::Untrusted)) => Remedy::Machine,
             Self::Transport(_) | Self::Protocol(_) | Self::Result(_) => Remedy::Wait(None),
             Self::NeverConfirmed | Self::OnlyProvisional | Self::OutOfTime(_) | Self::Transition(_) => {
                 Remedy::Wait(None)
@@ -118,7 +136,11 @@ impl JoinError {
             Self::NoAttempt | Self::Encoding(_) => Remedy::Wait(None),
             Self::RotationOfStaticKey | Self::RotationRefused => Remedy::Administrator,
             Self::Keystore(_) | Self::Credential(_) | Self::HostKey { .. } | Self::Key(_) => Remedy::Machine,
-            Self::OtherMachine(_) | Self::OtherToken { .. } => Remedy::MachineFirst,
+            // Without pins anybody whom a public CA certified may have answered: that ends no agent.
+            Self::OtherCluster { configured: false, .. } => Remedy::Machine,
+            Self::OtherMachine(_) | Self::OtherToken { .. } | Self::OtherCluster { .. } => {
+                Remedy::MachineFirst
+            }
         }
     }
 
@@ -142,4 +164,106 @@ impl JoinError {
 
 fn correlation(problem: &Problem) -> String {
     problem.correlation_id.as_ref().map(|id| format!(" (correlation id {id})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use boundkey_keystore::FileError;
+    use boundkey_proto::{ChallengeError, ProtoError};
+
+    use super::*;
+
+    fn problem(status: u16, code: &str) -> JoinError {
+        JoinError::Refused(Box::new(Problem::new(status, code, "why")))
+    }
+
+    /// Fails to compile when there is a new variant: it belongs into the table below.
+    fn kind(error: &JoinError) -> &'static str {
+        match error {
+            JoinError::Keystore(_) => "keystore",
+            JoinError::OtherMachine(_) => "other machine",
+            JoinError::OtherToken { .. } => "other token",
+            JoinError::OtherCluster { .. } => "other cluster",
+            JoinError::Credential(_) => "credential",
+            JoinError::HostKey { .. } => "host key",
+            JoinError::Key(_) => "key",
+            JoinError::Transport(_) => "transport",
+            JoinError::Protocol(_) => "protocol",
+            JoinError::Refused(_) => "refused",
+            JoinError::Result(_) => "result",
+            JoinError::RotationOfStaticKey => "rotation of a static key",
+            JoinError::RotationRefused => "rotation refused",
+            JoinError::NeverConfirmed => "never confirmed",
+            JoinError::OnlyProvisional => "only provisional",
+            JoinError::Transition(_) => "transition",
+            JoinError::OutOfTime(_) => "out of time",
+            JoinError::NoAttempt => "no attempt",
+            JoinError::Encoding(_) => "encoding",
+        }
+    }
+
+    fn of_this_machine() -> Vec<(JoinError, Remedy)> {
+        let other = |configured| JoinError::OtherCluster {
+            stored: "example.com".to_owned(),
+            found: "other.com".to_owned(),
+            configured,
+        };
+        let other_token = JoinError::OtherToken { stored: "one".to_owned(), configured: "two".to_owned() };
+        let unreadable = CredentialError::Unreadable {
+            field: "static_key_path",
+            path: PathBuf::from("/key"),
+            reason: "gone".to_owned(),
+        };
+        vec![
+            (OtherMachine.into(), Remedy::MachineFirst),
+            (other_token, Remedy::MachineFirst),
+            (other(true), Remedy::MachineFirst),
+            // Nobody here named that cluster: its server may be there by mistake, or by somebody's trick.
+            (other(false), Remedy::Machine),
+            (KeystoreError::from(FileError::DiskFull { path: "/state".into() }).into(), Remedy::Machine),
+            (unreadable.into(), Remedy::Machine),
+            (JoinError::HostKey { path: "/key".into(), reason: "gone".to_owned() }, Remedy::Machine),
+            (KeyFileError::NotAKey.into(), Remedy::Machine),
+            (TransportError::Trust(TrustError::NothingToTrust).into(), Remedy::Machine),
+            (ClientError::Sign(KeyFileError::NotAKey).into(), Remedy::Machine),
+            (ClientError::Request(ProtoError::MalformedBody("x".to_owned())).into(), Remedy::Machine),
+            (ResultError::Bundle(BundleError::Untrusted).into(), Remedy::Machine),
+        ]
+    }
+
+    fn of_others_and_of_time() -> Vec<(JoinError, Remedy)> {
+        let server = || "server:443".to_owned();
+        let now = time::OffsetDateTime::UNIX_EPOCH;
+        let dates = TrustError::Dates { not_before: now, not_after: now, now, server_date: None };
+        let lost = TransportError::Broken { server: server(), reason: "lost".to_owned() };
+        let wait = Remedy::Wait(None);
+        vec![
+            (problem(403, "locked"), Remedy::Administrator),
+            (problem(503, "unavailable"), wait),
+            (JoinError::RotationOfStaticKey, Remedy::Administrator),
+            (JoinError::RotationRefused, Remedy::Administrator),
+            (ClientError::NoCommonVersion { offered: vec![9] }.into(), Remedy::Administrator),
+            (TransportError::Trust(dates).into(), wait),
+            (lost.into(), wait),
+            (ClientError::UnexpectedStatus { status: 302 }.into(), wait),
+            (ClientError::Challenge(ChallengeError::NotAChallenge).into(), wait),
+            (ResultError::Digest.into(), wait),
+            (JoinError::NeverConfirmed, wait),
+            (JoinError::OnlyProvisional, wait),
+            (TransitionError::KeyOffered.into(), wait),
+            (JoinError::OutOfTime(Duration::from_secs(30)), wait),
+            (JoinError::NoAttempt, wait),
+            (JoinError::Encoding("x".to_owned()), wait),
+        ]
+    }
+
+    #[test]
+    fn every_error_says_who_can_act_and_whether_a_try_before_that_makes_sense() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (error, remedy) in of_this_machine().into_iter().chain(of_others_and_of_time()) {
+            assert_eq!(error.remedy(), remedy, "{}: {error}", kind(&error));
+            seen.insert(kind(&error));
+        }
+        assert_eq!(seen.len(), 19, "every variant is in the table: {seen:?}");
+    }
 }

@@ -1,6 +1,8 @@
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use boundkey_files::{Owners, open_file};
 use boundkey_keys::{Algorithm, PublicKey};
 use boundkey_proto::MachineFacts;
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
@@ -8,6 +10,9 @@ use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 use super::JoinError;
 use crate::config::{AgentConfig, Credential, OutputKind};
 use crate::machine::{machine_facts, machine_hash};
+
+/// The most that is read of a public key's file.
+const LONGEST_KEY: u64 = 64 * 1024;
 
 /// What a join asks for.
 #[derive(Debug)]
@@ -69,8 +74,8 @@ impl JoinPlan {
             ttl: config.ttl,
             ssh,
             reuse_tls_key,
-            facts: machine_facts(version, &config.roles),
-            machine: machine_hash(),
+            facts: machine_facts(version, &config.roles, config.facts),
+            machine: config.machine_check.then(machine_hash).flatten(),
             accept_machine: false,
         }
     }
@@ -93,7 +98,9 @@ pub(super) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
     public.push(".pub");
     let public = PathBuf::from(public);
     let host_key = |reason: String| JoinError::HostKey { path: public.clone(), reason };
-    let text = std::fs::read_to_string(&public).map_err(|e| host_key(e.to_string()))?;
+    let file = open_file(&public, &Owners::of_process()).map_err(|e| host_key(e.reason()))?;
+    let mut text = String::new();
+    file.take(LONGEST_KEY).read_to_string(&mut text).map_err(|e| host_key(e.to_string()))?;
     let key = PublicKey::from_openssh(text.trim()).map_err(|e| host_key(e.to_string()))?;
     if key.algorithm() == Algorithm::Rsa {
         let reason = "found an RSA key; allowed: the host's Ed25519 or ECDSA key";

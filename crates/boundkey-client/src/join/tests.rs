@@ -4,6 +4,7 @@ mod host_key;
 mod results;
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use boundkey_proto::{Complete, JoinKindName};
@@ -310,5 +311,92 @@ async fn a_transport_error_is_passed_on() {
     match world.join().await.err().unwrap() {
         JoinError::Transport(error) => assert_eq!(error, lost),
         other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_another_cluster_ends_the_agent_only_if_the_configuration_names_it() {
+    for (source, remedy) in [
+        (Source::Pin, Some(Remedy::MachineFirst)),
+        (Source::CaFile, Some(Remedy::MachineFirst)),
+        (Source::System, Some(Remedy::Machine)),
+        // Its own cluster's CA vouched for the server: what it says makes no sense, and may next time.
+        (Source::Bundle, None),
+    ] {
+        let mut world = World::new().await;
+        world.join().await.unwrap();
+        let before = world.state().to_json();
+        let other = world::start_service("other.com", Arc::clone(&world.clock), 2).await;
+        let mut channel = world::channel_of(&other);
+        channel.source = source;
+        world.wire.turn_to(other, channel);
+        let error = world.join().await.err().unwrap();
+        assert_eq!(world.wire.sent, ["/v1/join/begin"], "no proof is sent");
+        match remedy {
+            Some(remedy) => {
+                assert_eq!(
+                    error.to_string(),
+                    "the state belongs to the cluster `example.com`, and this server to `other.com`: put the old server \
+                     back into the configuration, or run `boundkey-agent forget` and enrol this machine anew"
+                );
+                assert_eq!(error.remedy(), remedy, "{source:?}");
+            }
+            None => assert_eq!(error.remedy(), Remedy::Wait(None)),
+        }
+        let state = AgentState { pending: None, ..world.state() };
+        assert!(state.to_json() == before, "only the attempt is kept");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_bundle_that_was_changed_is_not_used_and_the_next_join_gets_the_true_one() {
+    let mut world = World::new().await;
+    world.join().await.unwrap();
+    let true_state = world.state();
+    assert!(store::read_bundle(&true_state).is_some());
+    let stranger = world::start_service("example.com", Arc::clone(&world.clock), 2).await;
+    let foreign = stranger.authorities().bundle();
+    let signed: boundkey_proto::SignedBundle =
+        serde_json::from_str(true_state.ca_bundle.as_deref().unwrap()).unwrap();
+    // A user CA of somebody else's in the cluster's bundle, signed by him.
+    let mut mixed = signed.peek().unwrap();
+    mixed.ssh_user = foreign.peek().unwrap().ssh_user;
+    let thief = PrivateKey::ed25519_from_seed(&[9; 32]);
+    let mixed = boundkey_proto::SignedBundle::sign(&mixed, &[&thief]).unwrap();
+    let text = |signed: &boundkey_proto::SignedBundle| serde_json::to_string(signed).ok();
+    let changes: [(&str, Box<dyn Fn(&mut AgentState)>); 6] = [
+        ("it is not understood", Box::new(|state| state.ca_bundle = Some("{".to_owned()))),
+        ("nobody vouched for it", Box::new(|state| state.ca_bundle_signer = None)),
+        (
+            "its signature is not of the CA that vouched for it",
+            Box::new(|state| state.ca_bundle = text(&mixed)),
+        ),
+        (
+            "its signature is not of the CA that vouched for it",
+            Box::new(|state| state.ca_bundle = text(foreign)),
+        ),
+        (
+            "its CAs did not issue the stored certificate",
+            Box::new(|state| {
+                state.ca_bundle = text(foreign);
+                state.ca_bundle_signer = Some(world::tls_key(&stranger));
+            }),
+        ),
+        ("it is of another cluster", Box::new(|state| state.cluster = Some("other.com".to_owned()))),
+    ];
+    for (reason, change) in changes {
+        let mut state = world.state();
+        change(&mut state);
+        let error = store::stored_bundle(&state).unwrap_err().to_string();
+        assert!(error.starts_with("the stored CA bundle is not the one that was accepted"), "{error}");
+        assert!(error.contains(reason), "{error}");
+        assert!(store::read_bundle(&state).is_none());
+        if state.cluster.as_deref() == Some("example.com") {
+            world.disk.save(&state).unwrap();
+            world.clock.advance(time::Duration::hours(1));
+            world.join().await.unwrap();
+        }
+        assert!(store::read_bundle(&world.state()).is_some(), "{reason}");
+        assert_eq!(world.state().ca_bundle, true_state.ca_bundle);
     }
 }

@@ -109,7 +109,7 @@ impl Place {
         };
         let error =
             |action, error: Errno| OutputError::Io { action, path: path.to_owned(), source: error.into() };
-        let parent = super::parent::open(above)?;
+        let parent = super::parent::open(above, wanted.user.map(rustix::fs::Uid::as_raw))?;
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => false,

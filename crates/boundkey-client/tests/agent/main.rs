@@ -50,7 +50,7 @@ impl Machine {
     }
 
     fn status(&self) -> Status {
-        Status::of_data_dir(&self.path("data"), SystemClock.now()).unwrap()
+        Status::of_data_dir(&self.path("data"), None, SystemClock.now()).unwrap()
     }
 
     /// A tls output whose reload command notes each run.

@@ -209,7 +209,7 @@ prop_compose! {
         let [machine, cluster, token, join_state, ca_bundle, last_error] = texts;
         AgentState {
             machine, cluster, token, bound_key, join_state, superseded, pending, identity,
-            ca_bundle, last_error, last_error_at,
+            ca_bundle, ca_bundle_signer: None, last_error, last_error_at,
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
 use super::*;
 use crate::conformance::{assert_same, full_state};
@@ -73,27 +73,85 @@ fn directory_and_files_are_private_from_the_start() {
 }
 
 #[test]
-fn an_open_directory_or_file_is_refused_with_the_command_that_mends_it() {
+fn what_a_platform_opened_to_others_is_private_again_and_said_once() {
     let (_root, path) = with_state();
-    set_mode(&path, 0o750);
-    let error = FileKeystore::open(&path).unwrap_err();
-    assert!(matches!(error, KeystoreError::TooOpen { mode: 0o750, wanted: 0o700, .. }), "{error:?}");
-    let text = error.to_string();
-    assert!(text.contains(&format!("chmod 700 {}`", path.display())) && text.contains("mode 0750"), "{text}");
-    assert!(matches!(FileKeystore::peek(&path), Err(KeystoreError::TooOpen { .. })));
-    set_mode(&path, 0o700);
-    let state = path.join("state.json");
-    for loose in [0o604, 0o640, 0o620, 0o666] {
-        set_mode(&state, loose);
-        let error = open(&path).load().unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains(&format!("run `chmod 600 {}`", state.display())), "{text}");
-        assert!(text.contains(&format!("mode {loose:04o}")), "{text}");
-        assert!(matches!(FileKeystore::peek(&path), Err(KeystoreError::TooOpen { .. })));
+    let (state, lock) = (path.join("state.json"), path.join("agent.lock"));
+    // As Kubernetes does at each start of a pod with `fsGroup`.
+    for (dir_mode, file_mode) in [(0o2770, 0o660), (0o2775, 0o664), (0o755, 0o644), (0o777, 0o600)] {
+        set_mode(&path, dir_mode);
+        set_mode(&state, file_mode);
+        set_mode(&lock, file_mode);
+        let mut store = open(&path);
+        let mut expected = vec![Tightened { path: path.clone(), mode: dir_mode }];
+        if file_mode != 0o600 {
+            expected.push(Tightened { path: state.clone(), mode: file_mode });
+        }
+        assert_eq!(store.tightened(), expected);
+        assert_eq!([mode(&path), mode(&state)], [0o700, 0o600]);
+        assert_same(&store.load().unwrap(), &full_state());
+        drop(store);
+        assert_eq!(open(&path).tightened(), []);
     }
-    // Doing as told mends it.
+    // In the middle of a run too.
+    let mut store = open(&path);
+    set_mode(&state, 0o660);
+    assert_same(&store.load().unwrap(), &full_state());
+    assert_eq!(mode(&state), 0o600);
+}
+
+#[test]
+fn looking_at_a_state_changes_no_mode() {
+    let (_root, path) = with_state();
+    set_mode(&path, 0o2770);
+    set_mode(&path.join("state.json"), 0o660);
+    assert_same(&FileKeystore::peek(&path).unwrap(), &full_state());
+    assert_eq!([mode(&path), mode(&path.join("state.json"))], [0o2770, 0o660]);
+}
+
+#[test]
+fn a_state_that_anybody_could_write_is_refused_with_what_mends_it() {
+    let (_root, path) = with_state();
+    let state = path.join("state.json");
+    for loose in [0o602, 0o666] {
+        set_mode(&state, loose);
+        let owner = rustix::process::geteuid().as_raw();
+        let expected = format!(
+            "the file {0} can be changed by other users (owner {owner}, mode {loose:04o}); allowed: writable by its owner \
+             alone. Run `chmod go-w {0}`",
+            state.display()
+        );
+        assert_eq!(FileKeystore::open(&path).unwrap_err().to_string(), expected);
+        assert_eq!(FileKeystore::peek(&path).unwrap_err().to_string(), expected);
+    }
     set_mode(&state, 0o600);
     assert_same(&open(&path).load().unwrap(), &full_state());
+}
+
+#[test]
+fn a_directory_of_something_else_is_neither_used_nor_changed() {
+    let (root, path) = directory();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("passwd"), "x").unwrap();
+    set_mode(&path, 0o755);
+    let error = FileKeystore::open(&path).unwrap_err().to_string();
+    let expected = format!(
+        "{} is open to other users (mode 0755) and no data directory of an agent (it holds `passwd`): choose an empty or a \
+         new one",
+        path.display()
+    );
+    assert_eq!((error, mode(&path)), (expected, 0o755));
+    let shared = root.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    set_mode(&shared, 0o1777);
+    let error = FileKeystore::open(&shared).unwrap_err().to_string();
+    let expected =
+        format!("{} is a directory for everybody (mode 1777): name one below it", shared.display());
+    assert_eq!((error, mode(&shared)), (expected, 0o1777));
+    // An empty volume is as good as a new directory.
+    let empty = root.path().join("empty");
+    fs::create_dir_all(empty.join("lost+found")).unwrap();
+    set_mode(&empty, 0o777);
+    assert_eq!(open(&empty).tightened(), [Tightened { path: empty, mode: 0o777 }]);
 }
 
 #[test]
@@ -132,37 +190,13 @@ fn a_lock_without_a_number_is_still_a_lock() {
 }
 
 #[test]
-fn leftovers_of_a_crash_are_removed_and_nothing_else() {
-    let (_root, path) = with_state();
-    for name in [".state.json.Ab12cd.tmp", ".status.json.Zz09yy.tmp", ".static.key.aaaaaa.tmp"] {
-        fs::write(path.join(name), "x").unwrap();
-    }
-    let others = [
-        ".identity.x.tmp",
-        "..aaaaaa.tmp",
-        ".aaaaaa.tmp",
-        "notes",
-        "state.json.Ab12cd.tmp",
-        "state.json.bak",
-    ];
-    for name in others {
-        fs::write(path.join(name), "x").unwrap();
-    }
-    let mut store = open(&path);
-    assert_same(&store.load().unwrap(), &full_state());
-    let mut kept: Vec<&str> = others.into_iter().chain(["agent.lock", "state.json"]).collect();
-    kept.sort_unstable();
-    assert_eq!(names(&path), kept);
-}
-
-#[test]
 fn leftovers_have_the_name_that_is_removed() {
     let (_root, path) = directory();
     let mut store = open(&path);
     store.save(&AgentState::default()).unwrap();
     drop(store);
     // A process that dies between writing and renaming: the temporary file is kept as it is then.
-    let beside = tempfile::Builder::new().prefix(".state.json.").suffix(LEFTOVER).tempfile_in(&path).unwrap();
+    let beside = tempfile::Builder::new().prefix(".state.json.").suffix(".tmp").tempfile_in(&path).unwrap();
     beside.keep().unwrap();
     assert_eq!(names(&path).len(), 3);
     open(&path);
@@ -174,12 +208,15 @@ fn links_and_other_things_in_place_of_files_are_refused() {
     let (root, path) = with_state();
     let (state, lock) = (path.join("state.json"), path.join("agent.lock"));
     let elsewhere = root.path().join("elsewhere");
+    let mut store = open(&path);
     fs::rename(&state, &elsewhere).unwrap();
     symlink(&elsewhere, &state).unwrap();
-    let mut store = open(&path);
     let refused = |result: Result<(), KeystoreError>, kind: &str| {
         let error = result.unwrap_err();
-        assert!(matches!(error, KeystoreError::WrongKind { found, .. } if found == kind), "{error:?}");
+        assert!(
+            matches!(error, KeystoreError::File(FileError::Kind { found, .. }) if found == kind),
+            "{error:?}"
+        );
     };
     refused(store.load().map(drop), "a symbolic link");
     refused(store.save(&AgentState::default()), "a symbolic link");
@@ -203,7 +240,10 @@ fn a_pipe_as_state_is_refused_without_waiting_for_its_other_end() {
     let state = path.join("state.json");
     rustix::fs::mknodat(rustix::fs::CWD, &state, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let error = store.load().unwrap_err();
-    assert!(matches!(error, KeystoreError::WrongKind { found: "a device, pipe or socket", .. }), "{error:?}");
+    assert!(
+        matches!(error, KeystoreError::File(FileError::Kind { found: "a device, pipe or socket", .. })),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -232,36 +272,6 @@ fn peeking_at_nothing_makes_nothing() {
     let (root, path) = directory();
     assert_same(&FileKeystore::peek(&path).unwrap(), &AgentState::default());
     assert_eq!(names(root.path()), Vec::<String>::new());
-}
-
-#[test]
-fn a_failing_write_leaves_the_old_state_and_no_file() {
-    let (_root, path) = with_state();
-    let mut store = open(&path);
-    let before = names(&path);
-    // A directory in the way makes the rename fail, after everything was written.
-    let target = path.join("busy");
-    fs::create_dir(&target).unwrap();
-    fs::write(target.join("x"), "x").unwrap();
-    assert!(matches!(write_atomically(&target, b"new", 0o600), Err(KeystoreError::Io { .. })));
-    fs::remove_dir_all(&target).unwrap();
-    assert_eq!(names(&path), before);
-    assert_same(&store.load().unwrap(), &full_state());
-    let missing = write_atomically(&path.join("none/state.json"), b"new", 0o600).unwrap_err();
-    assert!(missing.to_string().contains("cannot write"), "{missing}");
-}
-
-#[test]
-fn a_written_file_has_exactly_the_mode_asked_for() {
-    let (_root, path) = directory();
-    fs::create_dir(&path).unwrap();
-    let file = path.join("file");
-    for wanted in [0o600, 0o640, 0o644, 0o400] {
-        write_atomically(&file, b"content", wanted).unwrap();
-        assert_eq!(mode(&file), wanted);
-        assert_eq!(fs::read(&file).unwrap(), b"content");
-    }
-    assert_eq!(names(&path), ["file"]);
 }
 
 /// The other process of the tests below: saves for ever, alternating between two states.
@@ -356,20 +366,136 @@ fn readers_never_see_half_a_state() {
     });
 }
 
-#[test]
-fn another_users_directory_is_refused() {
-    let (_root, path) = with_state();
-    if !rustix::process::geteuid().is_root() {
+const THEM: u32 = 65534;
+
+fn may_give_away() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
         println!("SKIP: only root can give a directory to another user");
+    }
+    root
+}
+
+/// The directory, a link and a directory on the way, and the state itself.
+#[test]
+fn what_another_user_could_exchange_is_refused_also_by_root() {
+    if !may_give_away() {
         return;
     }
-    // Root may look into everybody's state; that a user cannot is checked by the owner it would need.
-    std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
-    FileKeystore::peek(&path).unwrap();
-    let found = fs::metadata(&path).unwrap();
-    let error = owned_by(&path, &found, 1000).unwrap_err();
-    assert!(matches!(error, KeystoreError::OtherOwner { owner: 12345, user: 1000, .. }), "{error:?}");
-    assert!(error.to_string().contains("chown 1000"), "{error}");
+    let (root, path) = with_state();
+    let base = root.path().canonicalize().unwrap();
+    let refused = |data_dir: &Path, start: String| {
+        let error = FileKeystore::open(data_dir).unwrap_err().to_string();
+        assert!(error.starts_with(&start), "{error}");
+    };
+    chown(&path, Some(THEM), None).unwrap();
+    let whose = "belongs to user 65534 (mode 0700), who could change what is used here; allowed: root.";
+    refused(&path, format!("the directory {} {whose}", path.display()));
+    // Root may look at everybody's state.
+    assert_same(&FileKeystore::peek(&path).unwrap(), &full_state());
+    chown(&path, Some(0), None).unwrap();
+
+    let link = base.join("link");
+    symlink(&path, &link).unwrap();
+    open(&link);
+    std::os::unix::fs::lchown(&link, Some(THEM), None).unwrap();
+    refused(&link, format!("the symbolic link {} belongs to user 65534", link.display()));
+
+    let above = base.join("above");
+    fs::create_dir(&above).unwrap();
+    fs::rename(&path, above.join("data")).unwrap();
+    set_mode(&above, 0o777);
+    refused(&above.join("data"), format!("the directory {} can be changed by other users", above.display()));
+    set_mode(&above, 0o1777);
+    open(&above.join("data"));
+    chown(&above, Some(THEM), None).unwrap();
+    refused(&above.join("data"), format!("the directory {} belongs to user 65534", above.display()));
+    chown(&above, Some(0), None).unwrap();
+
+    let data = above.join("data");
+    chown(data.join("state.json"), Some(THEM), None).unwrap();
+    let error = open(&data).load().unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("the file {} belongs to user 65534", data.join("state.json").display())),
+        "{error}"
+    );
+}
+
+/// The process of the test below: runs as another user.
+#[test]
+fn child_that_looks_and_opens() {
+    let Some(path) = std::env::var_os("BOUNDKEY_TEST_LOOK_AT") else { return };
+    let path = Path::new(&path);
+    let words = |error: KeystoreError| format!("{error}\n");
+    let looked = FileKeystore::peek(path).map_or_else(words, |state| format!("token {:?}\n", state.token));
+    let opened = FileKeystore::open(path).map_or_else(words, |_| "opened\n".to_owned());
+    fs::write(std::env::var_os("BOUNDKEY_TEST_ANSWER").unwrap(), looked + &opened).unwrap();
+}
+
+/// What these users say of a data directory: looked at, then opened.
+fn as_user(user: u32, group: u32, path: &Path, answer: &Path) -> String {
+    use std::os::unix::process::CommandExt as _;
+    // From a place that every user can reach.
+    let program = answer.with_extension("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    set_mode(&program, 0o755);
+    fs::write(answer, "").unwrap();
+    chown(answer, Some(user), None).unwrap();
+    let status = std::process::Command::new(&program)
+        .args(["--exact", "file::tests::child_that_looks_and_opens"])
+        .env("BOUNDKEY_TEST_LOOK_AT", path)
+        .env("BOUNDKEY_TEST_ANSWER", answer)
+        .stdout(std::process::Stdio::null())
+        .current_dir("/")
+        .uid(user)
+        .gid(group)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    fs::read_to_string(answer).unwrap()
+}
+
+#[test]
+fn another_user_is_told_who_may_look_and_nothing_that_would_stop_the_agent() {
+    if !may_give_away() {
+        return;
+    }
+    let (root, path) = with_state();
+    set_mode(root.path(), 0o755);
+    let said = as_user(1234, 1234, &path, &root.path().join("answer"));
+    let expected = format!(
+        "only root and the agent's own user may look at {}: run this as one of them, for instance `sudo boundkey-agent status`",
+        path.display()
+    );
+    assert_eq!(said.lines().next(), Some(expected.as_str()), "{said}");
+    assert!(!said.lines().next().unwrap().contains("chown"), "{said}");
+}
+
+/// How a volume comes with `runAsUser: 1234` and `fsGroup: 4321`: its root is root's and the group's.
+#[test]
+fn a_volume_that_kubernetes_gave_to_our_group_is_used_and_anybody_elses_is_not() {
+    if !may_give_away() {
+        return;
+    }
+    let (root, path) = directory();
+    set_mode(root.path(), 0o755);
+    fs::create_dir(&path).unwrap();
+    chown(&path, None, Some(4321)).unwrap();
+    let said = |mode| {
+        set_mode(&path, mode);
+        as_user(1234, 4321, &path, &root.path().join("answer")).lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(said(0o2770), "opened");
+    assert_eq!(said(0o2775), "opened", "a second time");
+    let refused = format!("the directory {} can be changed by other users", path.display());
+    for loose in [0o770, 0o2777] {
+        let said = said(loose);
+        assert!(said.starts_with(&refused), "{said}");
+    }
+    // Another group than ours.
+    set_mode(&path, 0o2775);
+    let said = as_user(1234, 1234, &path, &root.path().join("answer"));
+    assert!(said.contains(&refused), "{said}");
 }
 
 /// A file system of 64 KiB of its own; unmounted again on drop.
@@ -413,7 +539,7 @@ fn a_full_disk_leaves_the_old_state() {
     // Larger than what is left: writing itself fails.
     let large = AgentState { ca_bundle: Some("x".repeat(100 * 1024)), ..full_state() };
     let error = store.save(&large).unwrap_err();
-    assert!(matches!(error, KeystoreError::DiskFull { .. }), "{error:?}");
+    assert!(matches!(error, KeystoreError::File(FileError::DiskFull { .. })), "{error:?}");
     assert!(error.to_string().contains("the old content is untouched"), "{error}");
     assert_eq!(names(&path), ["agent.lock", "state.json"]);
     assert_same(&store.load().unwrap(), &full_state());
@@ -421,7 +547,7 @@ fn a_full_disk_leaves_the_old_state() {
     let mut filler = File::create(path.join("filler")).unwrap();
     while filler.write_all(&[0; 4096]).is_ok() {}
     let small = AgentState::default();
-    assert!(matches!(store.save(&small), Err(KeystoreError::DiskFull { .. })));
+    assert!(matches!(store.save(&small), Err(KeystoreError::File(FileError::DiskFull { .. }))));
     assert_same(&store.load().unwrap(), &full_state());
     // An agent that starts on the full disk still gets its lock and its state.
     drop(store);

@@ -36,6 +36,7 @@ fn result(attempt: u8, bound: u8, state: &str) -> AcceptedResult {
             renew_at: OffsetDateTime::UNIX_EPOCH + time::Duration::HOUR,
         },
         ca_bundle: None,
+        ca_bundle_signer: None,
     }
 }
 
@@ -89,7 +90,12 @@ fn a_result_stores_everything_and_ends_the_attempt() {
     state.last_error_at = Some(OffsetDateTime::UNIX_EPOCH);
     state.ca_bundle = Some("old".to_owned());
     state.begin_attempt(attempt(2)).unwrap();
-    state.accept_result(AcceptedResult { ca_bundle: Some("new".to_owned()), ..result(2, 1, "two") }).unwrap();
+    let signer = Some(PrivateKey::ed25519_from_seed(&[99; 32]).public_key().clone());
+    let ca_bundle = Some("new".to_owned());
+    state
+        .accept_result(AcceptedResult { ca_bundle, ca_bundle_signer: signer.clone(), ..result(2, 1, "two") })
+        .unwrap();
+    assert_eq!(state.ca_bundle_signer, signer);
     expect(&state, &[(1, "two")]);
     assert_eq!(state.state_to_present(), Some("two"));
     assert!(state.pending.is_none() && state.last_error.is_none() && state.last_error_at.is_none());
@@ -102,6 +108,7 @@ fn a_result_stores_everything_and_ends_the_attempt() {
     state.begin_attempt(attempt(3)).unwrap();
     state.accept_result(result(3, 1, "three")).unwrap();
     assert_eq!(state.ca_bundle.as_deref(), Some("new"), "no new bundle keeps the old one");
+    assert_eq!(state.ca_bundle_signer, signer);
 }
 
 #[test]

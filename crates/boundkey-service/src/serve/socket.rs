@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use boundkey_files::made_privately;
 use tokio::net::UnixListener;
 
 /// Why there is no admin socket.
@@ -67,7 +68,8 @@ pub fn bind_admin_socket(path: &Path, mode: u32) -> Result<UnixListener, SocketE
             std::fs::remove_file(path).map_err(failed)?;
         }
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    // Its owner's alone from the first moment on: a connection that is made is never looked at again.
+    let listener = made_privately(|| UnixListener::bind(path)).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }

@@ -190,6 +190,12 @@ fn own(service: &Service, addresses: &[String]) -> Result<Shown, TlsError> {
     })
 }
 
+/// Whoever can exchange the server's certificate is the server.
+fn open(path: &Path) -> Result<std::fs::File, TlsError> {
+    boundkey_files::open_file(path, &boundkey_files::Owners::of_process())
+        .map_err(|error| TlsError::Read { path: path.to_owned(), cause: error.reason() })
+}
+
 fn from_files(service: &Service, certificate: &Path, key: &Path) -> Result<Shown, TlsError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -198,14 +204,14 @@ fn from_files(service: &Service, certificate: &Path, key: &Path) -> Result<Shown
             cause => TlsError::Read { path, cause: cause.to_string() },
         }
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_reader_iter(open(certificate)?)
+        .collect::<Result<_, _>>()
         .map_err(unreadable(certificate))?;
     let Some(top) = chain.last() else {
         return Err(TlsError::NoCertificate { path: certificate.to_owned() });
     };
     let pin = spki_pin(top)?;
-    let der = PrivateKeyDer::from_pem_file(key)
+    let der = PrivateKeyDer::from_pem_reader(open(key)?)
         .map_err(|cause| TlsError::Read { path: key.to_owned(), cause: cause.to_string() })?;
     let unfit = |cause| TlsError::Unfit { path: key.to_owned(), cause };
     let signer = ring::sign::any_supported_type(&der).map_err(unfit)?;

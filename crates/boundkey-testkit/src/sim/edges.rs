@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use boundkey_client::{Channel, Reply, Transport, TransportError};
 use boundkey_keys::sha256;
-use boundkey_keystore::{AgentState, Keystore, KeystoreError, MemoryKeystore};
+use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
 use boundkey_store::{
     Batch, CommitError, Committed as Done, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch,
     Write,
@@ -90,7 +90,7 @@ impl Mounted {
 
 /// What a dead process would have been told; nobody acts on it.
 fn dead() -> KeystoreError {
-    KeystoreError::DiskFull { path: PathBuf::from("(the process died)") }
+    KeystoreError::from(FileError::DiskFull { path: PathBuf::from("(the process died)") })
 }
 
 impl Keystore for Mounted {

@@ -334,6 +334,7 @@ fn state() -> AgentState {
         bound_key: Some(HeldKey::new(key(BOUND))),
         join_state: Some("the state before".to_owned()),
         ca_bundle: Some(signed(&bundle(0), CA).to_string()),
+        ca_bundle_signer: Some(public(CA)),
         pending: Some(PendingAttempt {
             attempt: ATTEMPT,
             started_at: NOW,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use boundkey_keys::{Entropy, MasterKey, PublicKey, Secret, sha256};
-use boundkey_keystore::{AgentState, Keystore, KeystoreError, MemoryKeystore};
+use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
 use boundkey_lifecycle::Enrolment;
 use boundkey_proto::MachineFacts;
 use boundkey_service::admin::apply_resources;
@@ -84,7 +84,7 @@ impl Keystore for Disk {
 
     fn save(&mut self, state: &AgentState) -> Result<(), KeystoreError> {
         self.saves += 1;
-        let dead = || KeystoreError::DiskFull { path: PathBuf::from("(crash)") };
+        let dead = || KeystoreError::from(FileError::DiskFull { path: PathBuf::from("(crash)") });
         if self.crash == Some(Crash::BeforeSave(self.saves)) {
             return Err(dead());
         }
@@ -112,6 +112,11 @@ pub(super) struct Wire {
 impl Wire {
     fn broken() -> TransportError {
         TransportError::Broken { server: "server:443".to_owned(), reason: "lost".to_owned() }
+    }
+
+    /// Another server answers from now on.
+    pub(super) fn turn_to(&mut self, service: Service, channel: Channel) {
+        (self.service, self.channel) = (service, Some(channel));
     }
 
     async fn serve(&mut self, path: &str, body: &[u8]) -> Reply {
