@@ -281,11 +281,34 @@ fn damaged_foreign_and_open_state_is_refused_with_what_mends_it() {
     let whole = std::fs::read(&state).unwrap();
     let start = ["start", "-c", path(&file), "--oneshot", "--timeout", "1s"];
 
-    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&state, 0o666);
+    for command in [&start[..], &["status", "-c", path(&file)]] {
+        let (status, _, err) = run(command);
+        assert_eq!(status, 1);
+        assert!(err.contains(&format!("Run `chmod go-w {}`", state.display())), "{err}");
+    }
+    // What a platform opened to a group is private again, and said once.
+    set_mode(&data, 0o2770);
+    set_mode(&state, 0o660);
+    let told = "the agent's files were open to other users, and are private again";
+    let (_, _, err) = run(&start);
+    assert!(err.contains(told), "{err}");
+    assert!(err.contains(&format!("{} 2770, {} 0660", data.display(), state.display())), "{err}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode(&data), mode(&state)], [0o700, 0o600]);
+    let (_, _, err) = run(&start);
+    assert!(!err.contains(told), "{err}");
+    std::fs::write(&state, &whole).unwrap();
+
+    // Whoever can change the configuration says what runs as root.
+    set_mode(&file, 0o666);
     let (status, _, err) = run(&start);
     assert_eq!(status, 1);
-    assert!(err.contains(&format!("run `chmod 600 {}`", state.display())), "{err}");
-    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(err.contains(&format!("the file {} can be changed by other users", file.display())), "{err}");
+    set_mode(&file, 0o600);
 
     std::fs::write(&state, &whole[..whole.len() / 2]).unwrap();
     let (status, _, err) = run(&start);
@@ -335,4 +358,38 @@ fn completions_and_the_manual_page_are_printed() {
     let (status, out, _) = run(&["man"]);
     assert_eq!(status, 0);
     assert!(out.contains(".TH boundkey-agent 1"), "{out}");
+}
+
+#[test]
+fn status_says_of_another_machines_state_what_start_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let data = dir.path().join("data");
+    run(&["keypair", "create", "--storage", path(&data)]);
+    let state = data.join("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    std::fs::write(&state, text.replace("\"machine\": null", "\"machine\": \"another\"")).unwrap();
+    let start = ["start", "-c", path(&file), "--oneshot", "--timeout", "1s"];
+    let (status, _, err) = run(&start);
+    assert_eq!(status, 1);
+    let Some(said) = err.find("state of another machine") else {
+        println!("SKIP: this machine has no id that lasts");
+        return;
+    };
+    let said = err[said..].trim();
+    for way in ["`boundkey-agent forget`", "`--accept-machine`", "`machine_check: off`"] {
+        assert!(said.contains(way), "{said}");
+    }
+    for place in [["-c", path(&file)], ["--data-dir", path(&data)]] {
+        let (status, out, _) = run(&[&["status"], &place[..]].concat());
+        assert_eq!(status, 1);
+        assert!(out.starts_with("health         NOT HEALTHY\n") && out.contains(said), "{out}");
+    }
+    // No flag is needed in a unit.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "machine_check: off\n").unwrap();
+    let (_, _, err) = run(&start);
+    assert!(!err.contains("state of another machine"), "{err}");
+    let (_, out, _) = run(&["status", "-c", path(&file)]);
+    assert!(!out.contains("state of another machine"), "{out}");
 }

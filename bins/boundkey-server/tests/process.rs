@@ -172,21 +172,61 @@ fn a_lost_master_key_is_missed_and_none_is_made_in_its_place() {
     let said = refused(&mut command(&data, &[]));
     assert!(said.contains("master.key holds no usable master key"), "{said}");
     fs::write(&key, &kept).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
     let said = refused(&mut command(&data, &[]));
-    assert!(said.contains("chmod 600"), "{said}");
+    assert!(said.contains("can be changed by other users") && said.contains("chmod go-w"), "{said}");
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
 #[test]
-fn a_directory_that_others_may_write_into_is_refused() {
+fn what_a_platform_opened_to_a_group_is_taken_back_and_the_server_starts() {
     let place = directory();
     let data = place.path().join("bk");
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+    Server::start(&mut command(&data, &["--cluster-name", "example.com"])).end();
+    assert_eq!(mode(&data), 0o755);
+    let key = data.join("master.key");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o2770)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o660)).unwrap();
+    Server::start(&mut command(&data, &[])).end();
+    assert_eq!([mode(&data), mode(&key)], [0o750, 0o600]);
+}
+
+#[test]
+fn what_others_could_exchange_is_refused_and_nothing_is_made() {
+    let place = directory();
+    let above = place.path().join("above");
+    let data = above.join("bk");
+    fs::create_dir(&above).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
     let said = refused(&mut command(&data, &["--cluster-name", "example.com"]));
-    assert!(said.contains("others may write into the data directory"), "{said}");
-    assert!(said.contains("chmod 700"), "{said}");
-    assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
+    assert!(
+        said.contains(&format!("the directory {} can be changed by other users", above.display())),
+        "{said}"
+    );
+    assert!(!data.exists());
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = place.path().join("server.yaml");
+    fs::write(&settings, "cluster_name: example.com\n").unwrap();
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o666)).unwrap();
+    let said = refused(&mut command(&data, &["-c", settings.to_str().unwrap()]));
+    assert!(
+        said.contains(&format!("the file {} can be changed by other users", settings.display())),
+        "{said}"
+    );
+    let said = refused(&mut command(
+        &data,
+        &["--cluster-name", "example.com", "--apply", settings.to_str().unwrap()],
+    ));
+    assert!(
+        said.contains(&format!("the file {} can be changed by other users", settings.display())),
+        "{said}"
+    );
+    assert!(!data.exists());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boundkey_keys::Entropy;
-use boundkey_keystore::{FileKeystore, Keystore, KeystoreError, Tightened};
+use boundkey_keystore::{FileKeystore, Keystore, KeystoreError};
 
 use crate::agent::chores::{Chores, Which};
 use crate::backoff::Backoff;
@@ -72,7 +72,7 @@ impl Agent {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, AgentError> {
         let keystore = FileKeystore::open(&config.data_dir)?;
-        warn_if_tightened(keystore.tightened());
+        warn_if_tightened(&keystore);
         Self::with_keystore(config, version, accept_machine, Box::new(keystore), clock, entropy)
     }
 
@@ -255,8 +255,10 @@ impl Agent {
     }
 }
 
-/// Once, at the start. A platform may have opened it (Kubernetes' `fsGroup`), or somebody by mistake.
-fn warn_if_tightened(tightened: &[Tightened]) {
+/// Says once what was open to others, after a data directory was opened. A platform may have opened it (Kubernetes'
+/// `fsGroup`), or somebody by mistake.
+pub fn warn_if_tightened(keystore: &FileKeystore) {
+    let tightened = keystore.tightened();
     if tightened.is_empty() {
         return;
     }

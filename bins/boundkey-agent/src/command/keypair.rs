@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use boundkey_client::SystemEntropy;
+use boundkey_client::agent::warn_if_tightened;
 use boundkey_files::{Owners, open_file, write_atomically};
 use boundkey_keys::{Entropy as _, PrivateKey, PublicKey};
 use boundkey_keystore::{FileKeystore, HeldKey, Keystore as _};
@@ -140,6 +141,7 @@ fn make() -> PrivateKey {
 
 fn in_storage(dir: &Path, overwrite: bool) -> anyhow::Result<PublicKey> {
     let mut keystore = FileKeystore::open(dir)?;
+    warn_if_tightened(&keystore);
     let mut state = keystore.load()?;
     if let Some(key) = &state.bound_key {
         if !overwrite {

@@ -200,7 +200,7 @@ fn every_fault_below_the_agent_is_named_too() {
         ),
         (
             "ssh_servce: {enabled: true}\n",
-            "agent.yaml:4:1: ssh_servce: found an unknown field; allowed: version, agent, teleport, ssh_service, proxy_service, app_service, kubernetes_service, db_service, windows_desktop_service, auth_service, certificates, outputs (did you mean `ssh_service`?)",
+            "agent.yaml:4:1: ssh_servce: found an unknown field; allowed: version, agent, teleport, machine_check, facts, ssh_service, proxy_service, app_service, kubernetes_service, db_service, windows_desktop_service, auth_service, certificates, outputs (did you mean `ssh_service`?)",
         ),
         (
             "certificates: {dns_names: [\"*.example\"]}\n",

@@ -44,7 +44,7 @@ mod tests {
         chown(&home, Some(12345), None).unwrap();
         open(&home.join("below"), Some(12345)).expect("a directory of the owner");
         for owner in [None, Some(12346)] {
-            let error = open(&home.join("new"), owner).unwrap_err().to_string();
+            let error = open(&home.join("other"), owner).unwrap_err().to_string();
             let allowed = if owner.is_none() { "root" } else { "root or user 12346" };
             let start = format!(
                 "the directory {} belongs to user 12345 (mode 0755), who could change what is used here; allowed: {allowed}.",
@@ -55,11 +55,11 @@ mod tests {
             assert_eq!(error.ends_with(hint), owner.is_none(), "{error}");
         }
         lchown(base.join("link"), Some(12345), None).unwrap();
-        let error = open(&base.join("link/new"), Some(12345)).unwrap_err().to_string();
+        let error = open(&base.join("link/other"), Some(12345)).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("the symbolic link {}/link belongs to user 12345", base.display())),
             "{error}"
         );
-        assert!(!home.join("new").exists());
+        assert!(!home.join("other").exists());
     }
 }

@@ -372,3 +372,59 @@ async fn later_joins_need_no_pin_any_more() {
     let mut agent = Agent::open(config, "test", false, clock, entropy).unwrap();
     assert_eq!(agent.join_once().await.unwrap().kind, JoinKindName::Renewed);
 }
+
+/// As somebody would who got hold of the state: his user CA in the place of the cluster's, for sshd to trust.
+#[tokio::test]
+async fn an_exchanged_ca_bundle_reaches_no_output_and_the_start_gets_the_true_one() {
+    let server = Server::start("Node", "").await;
+    let machine = Machine::new();
+    let lines = format!("{HOST}outputs: [{{type: openssh_host, path: {}}}]\n", machine.path("ssh").display());
+    machine.agent(&server, &lines).join_once().await.unwrap();
+    let true_ca = read(machine.path("ssh/user_ca.pub"));
+    let mut state = FileKeystore::peek(&machine.path("data")).unwrap();
+    let signed: boundkey_proto::SignedBundle =
+        serde_json::from_str(state.ca_bundle.as_deref().unwrap()).unwrap();
+    let thief = boundkey_keys::PrivateKey::ed25519_from_seed(&[9; 32]);
+    let mut bundle = signed.peek().unwrap();
+    bundle.ssh_user = vec![boundkey_keys::Signer::public_key(&thief).clone()];
+    let forged = boundkey_proto::SignedBundle::sign(&bundle, &[&thief]).unwrap();
+    state.ca_bundle = Some(serde_json::to_string(&forged).unwrap());
+    boundkey_keystore::Keystore::save(&mut FileKeystore::open(&machine.path("data")).unwrap(), &state)
+        .unwrap();
+    let status = machine.status();
+    assert!(!status.healthy);
+    assert!(status.problems[0].starts_with("the stored CA bundle is not the one that was accepted"));
+
+    let mut agent = machine.agent(&server, &lines);
+    while_running(&mut agent, async |_commands, mut events| {
+        assert_eq!(next_event(&mut events).await, Event::Ready);
+        assert_eq!(read(machine.path("ssh/user_ca.pub")), true_ca);
+        assert_eq!(machine.status().problems, Vec::<String>::new());
+    })
+    .await;
+    assert_eq!(server.enrolment().await.sequence, 2, "it joined at once");
+}
+
+#[tokio::test]
+async fn a_configuration_of_another_cluster_ends_the_agent_and_names_forget() {
+    let server = Server::start("Node", "").await;
+    let machine = Machine::new();
+    machine.agent(&server, HOST).join_once().await.unwrap();
+    let other = Server::start_cluster("other.com", "Node", "").await;
+    let expected = "the state belongs to the cluster `example.com`, and this server to `other.com`: put the old server back \
+                    into the configuration, or run `boundkey-agent forget` and enrol this machine anew";
+    // Another configuration than that of the last join: it joins at once.
+    let changed = format!("{HOST}certificates: {{ttl: 1h}}\n");
+    let mut agent = machine.agent(&other, &changed);
+    let error = agent.join_within(Duration::from_secs(60)).await.err().unwrap();
+    assert_eq!(error.to_string(), expected);
+    let (_commands, received) = mpsc::channel(8);
+    let error = agent.run(received, |_| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(machine.status().problems, [format!("the last try failed: {expected}")]);
+    assert_eq!(other.enrolment().await.sequence, 0);
+    drop(agent);
+    // Back at its own cluster it goes on.
+    machine.agent(&server, &changed).join_once().await.unwrap();
+    assert_eq!(machine.status().problems, Vec::<String>::new());
+}

@@ -20,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) token: &'static str,
     pub(crate) address: String,
     pub(crate) pin: String,
+    cluster: &'static str,
     store: Arc<MemoryStore>,
     master: [u8; 32],
     running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
@@ -28,8 +29,13 @@ pub(crate) struct Server {
 impl Server {
     /// `roles` and further lines of the token's spec.
     pub(crate) async fn start(roles: &str, spec: &str) -> Self {
+        Self::start_cluster("example.com", roles, spec).await
+    }
+
+    /// The same for a cluster of another name.
+    pub(crate) async fn start_cluster(cluster: &'static str, roles: &str, spec: &str) -> Self {
         let (store, master) = (Arc::new(MemoryStore::new()), rand());
-        let service = open(&store, master).await;
+        let service = open(cluster, &store, master).await;
         let yaml = format!(
             "kind: bot\nversion: v1\nmetadata: {{name: ci}}\n---\nkind: token\nversion: v2\nmetadata: {{name: t}}\nspec:\n  \
              roles: [{roles}]\n  join_method: bound_keypair\n  {spec}\n  bound_keypair:\n    onboarding: \
@@ -41,7 +47,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let pin = service.ca_pins().remove(0);
-        let server = Self { token: "t", address, pin, store, master, running: Mutex::default() };
+        let server = Self { token: "t", address, pin, cluster, store, master, running: Mutex::default() };
         server.serve().await;
         server
     }
@@ -50,7 +56,7 @@ impl Server {
     pub(crate) async fn serve(&self) {
         let tls = TcpListener::bind(&self.address).await.unwrap();
         let source = TlsSource::Own { addresses: vec![self.address.clone()] };
-        let service = open(&self.store, self.master).await;
+        let service = open(self.cluster, &self.store, self.master).await;
         let certificate = ServerTls::new(&service, source).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -70,24 +76,24 @@ impl Server {
 
     /// Revokes the certificates of the token's machine.
     pub(crate) async fn revoke(&self) {
-        let service = open(&self.store, self.master).await;
+        let service = open(self.cluster, &self.store, self.master).await;
         let context = service.own_context();
         carry_out_verb(&service, &context, self.token, "revoke", &VerbRequest::default()).await.unwrap();
     }
 
     pub(crate) async fn enrolment(&self) -> Enrolment {
         let key = keys::enrolment(self.token);
-        let service = open(&self.store, self.master).await;
+        let service = open(self.cluster, &self.store, self.master).await;
         let loaded = service.load::<EnrolmentRecord>(&key, service.now()).await.unwrap();
         loaded.map(|loaded| loaded.record.enrolment).unwrap_or_default()
     }
 }
 
-async fn open(store: &Arc<MemoryStore>, master: [u8; 32]) -> Service {
+async fn open(cluster: &str, store: &Arc<MemoryStore>, master: [u8; 32]) -> Service {
     Service::start(Parts {
         store: Arc::<MemoryStore>::clone(store),
         master: MasterKey::new(1, master),
-        config: ServiceConfig::new("example.com"),
+        config: ServiceConfig::new(cluster),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::new()),
         stretch: Arc::new(InPlace),

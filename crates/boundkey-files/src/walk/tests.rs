@@ -263,3 +263,28 @@ fn looking_at_anybodys_file_follows_waits_and_reads_no_more_than_asked() {
     rustix::fs::mknodat(rustix::fs::CWD, base.join("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
     assert_eq!(peek_file(&base.join("pipe"), 5).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
+
+/// The process of the test below: what it makes privately would change the modes of what other tests make.
+#[test]
+fn child_that_binds_a_socket() {
+    let Some(path) = std::env::var_os("BOUNDKEY_TEST_SOCKET") else { return };
+    rustix::process::umask(Mode::empty());
+    drop(crate::made_privately(|| std::os::unix::net::UnixListener::bind(&path)).unwrap());
+    fs::write(Path::new(&path).with_extension("after"), "x").unwrap();
+}
+
+#[test]
+fn a_socket_is_its_owners_from_the_first_moment_whatever_the_umask() {
+    let (_dir, base) = base();
+    let socket = base.join("admin.sock");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "walk::tests::child_that_binds_a_socket"])
+        .env("BOUNDKEY_TEST_SOCKET", &socket)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o7777, 0o600);
+    let after = fs::metadata(socket.with_extension("after")).unwrap();
+    assert_eq!(after.mode() & 0o7777, 0o666, "the umask is as it was");
+}

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use boundkey_files::made_privately;
+use boundkey_files::{Owners, made_privately, open_directory};
 use tokio::net::UnixListener;
 
 /// Why there is no admin socket.
@@ -54,6 +54,9 @@ pub fn bind_admin_socket(path: &Path, mode: u32) -> Result<UnixListener, SocketE
     if found > 107 {
         return Err(SocketError::TooLong { path: path.to_owned(), found });
     }
+    // Whoever could exchange the socket would be talked to in the server's place.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    open_directory(above, &Owners::of_process()).map_err(|e| failed(std::io::Error::other(e.reason())))?;
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),

@@ -100,7 +100,7 @@ fn another_cluster_name_and_a_foreign_master_key_are_refused() {
     let refused = start("example.com").failure();
     assert!(refused.contains("master"), "{refused}");
     std::fs::write(&key, kept).expect("written");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o646)).expect("changed");
     let refused = start("example.com").failure();
     assert!(refused.contains("chmod"), "{refused}");
 }
@@ -121,10 +121,10 @@ fn a_truncated_or_open_state_file_and_two_agents_on_one_directory_are_refused() 
     let refused = agent.oneshot().failure();
     assert!(refused.contains("state.json"), "{refused}");
     std::fs::write(&state, &whole).expect("written");
-    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o646)).expect("changed");
     let refused = agent.oneshot().failure();
     assert!(refused.contains("chmod"), "{refused}");
-    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o640)).expect("changed");
     agent.oneshot().success();
 }
 
