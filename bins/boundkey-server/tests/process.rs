@@ -178,7 +178,7 @@ fn a_lost_master_key_is_missed_and_none_is_made_in_its_place() {
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
 
 #[test]

@@ -90,7 +90,6 @@ fn is_in_memory(file: &Path) -> bool {
     const OVERLAY: u64 = 0x794c_7630;
     let kind = |path: &Path| {
         // The width of the field differs between machines; the number itself has 32 bits.
-        #[expect(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number of 32 bits")]
         rustix::fs::statfs(path).ok().map(|found| found.f_type as u64 & 0xffff_ffff)
     };
     let in_memory = |path: &Path| matches!(kind(path), Some(TMPFS | RAMFS));

@@ -318,7 +318,7 @@ mod tests {
                 bundle.clone()
             ]
         );
-        assert_eq!(unfit(&state, Some(&same), Some("one")), [bundle.clone()]);
+        assert_eq!(unfit(&state, Some(&same), Some("one")), std::slice::from_ref(&bundle));
         assert_eq!(unfit(&state, None, None), [bundle], "nothing to compare with");
         assert_eq!(unfit(&AgentState::default(), Some(&other), Some("two")), Vec::<String>::new());
     }

@@ -24,7 +24,7 @@ pub fn open_file(path: &Path, owners: &Owners) -> Result<File, FileError> {
     if let Some(own) = own_descriptor(path) {
         return File::open(own).map_err(|e| FileError::io("open", path, e));
     }
-    let place = Walk::new(path, owners, None)?.to_entry()?;
+    let place = Walk::new(path, owners, None)?.into_entry()?;
     let io = |e| FileError::io("open", &place.path, e);
     let kind = FileType::from_raw_mode(place.found.ok_or_else(|| io(Errno::NOENT))?.st_mode);
     if kind != FileType::RegularFile {
@@ -70,7 +70,7 @@ fn own_descriptor(path: &Path) -> Option<&Path> {
 /// # Errors
 /// As [`open_file`].
 pub fn open_directory(path: &Path, owners: &Owners) -> Result<OwnedFd, FileError> {
-    Walk::new(path, owners, None)?.to_directory()
+    Walk::new(path, owners, None)?.into_directory()
 }
 
 /// The same; directories that are absent are made, with this mode and ours.
@@ -78,7 +78,7 @@ pub fn open_directory(path: &Path, owners: &Owners) -> Result<OwnedFd, FileError
 /// # Errors
 /// As [`open_file`].
 pub fn make_directory(path: &Path, owners: &Owners, mode: u32) -> Result<OwnedFd, FileError> {
-    Walk::new(path, owners, Some(mode))?.to_directory()
+    Walk::new(path, owners, Some(mode))?.into_directory()
 }
 
 /// Whether a directory is there. The way to it is checked, the directory itself is not: it may still be loose.
@@ -86,7 +86,7 @@ pub fn make_directory(path: &Path, owners: &Owners, mode: u32) -> Result<OwnedFd
 /// # Errors
 /// As [`open_file`]; what stands there and is no directory is one too.
 pub fn look_for_directory(path: &Path, owners: &Owners) -> Result<Option<OwnedFd>, FileError> {
-    let place = match Walk::new(path, owners, None)?.to_entry() {
+    let place = match Walk::new(path, owners, None)?.into_entry() {
         Err(error) if error.is_absent() => return Ok(None),
         place => place?,
     };
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
     }
 
     /// All components are directories.
-    fn to_directory(mut self) -> Result<OwnedFd, FileError> {
+    fn into_directory(mut self) -> Result<OwnedFd, FileError> {
         while let Some(name) = self.left.pop_front() {
             if let Step::Last(name, found) = self.step(name)? {
                 self.enter(&name, found)?;
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
     }
 
     /// All but the last component are directories.
-    fn to_entry(mut self) -> Result<Place, FileError> {
+    fn into_entry(mut self) -> Result<Place, FileError> {
         while let Some(name) = self.left.pop_front() {
             if let Step::Last(name, found) = self.step(name)? {
                 let path = self.plain.join(&name);

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use boundkey_files::{
     FileError, Owners, look_for_directory, make_directory, make_private, open_directory, remove_leftovers,
     write_atomically,
 };
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use zeroize::Zeroizing;
 
 use crate::encoding::MAX_BYTES;
@@ -53,7 +54,7 @@ impl FileKeystore {
         let lock = take_lock(&data_dir.join(LOCK))?;
         let path = data_dir.join(STATE);
         remove_leftovers(data_dir)?;
-        if let Some((file, _)) = open_state(&path, &mut OpenOptions::new().read(true))? {
+        if let Some((file, _)) = open_state(&path)? {
             tighten(file.as_fd(), &path, 0o600, &mut tightened)?;
         }
         Ok(Self { path, tightened, _lock: lock })
@@ -82,7 +83,7 @@ impl FileKeystore {
             return Ok(AgentState::default());
         }
         let path = data_dir.join(STATE);
-        match open_state(&path, &mut OpenOptions::new().read(true)).map_err(refused)? {
+        match open_state(&path).map_err(refused)? {
             None => Ok(AgentState::default()),
             Some((file, found)) => {
                 refuse_if_anybodys(&path, &found)?;
@@ -94,7 +95,7 @@ impl FileKeystore {
 
 impl Keystore for FileKeystore {
     fn load(&mut self) -> Result<AgentState, KeystoreError> {
-        let Some((file, found)) = open_state(&self.path, OpenOptions::new().read(true))? else {
+        let Some((file, found)) = open_state(&self.path)? else {
             return Ok(AgentState::default());
         };
         expect_owner(&self.path, &found)?;
@@ -131,7 +132,48 @@ fn take_directory(path: &Path, tightened: &mut Vec<Tightened>) -> Result<(), Key
     }
     tighten(found.as_fd(), path, 0o700, tightened)?;
     open_directory(path, &owners)?;
+    if !tightened.is_empty() {
+        // The state has an eye of its own on it; what else is there is made from it, or says what was.
+        let mut left = MOST_TIGHTENED;
+        tighten_below(&found, &mut left);
+    }
     Ok(())
+}
+
+/// So much is tightened below a data directory: an agent leaves some dozens of files there.
+const MOST_TIGHTENED: usize = 1000;
+
+/// What is ours below a directory that is closed to others by now, so that it is private also when it is copied away. What
+/// cannot be tightened is made anew from the state.
+fn tighten_below(directory: &OwnedFd, left: &mut usize) {
+    let Ok(entries) = rustix::fs::Dir::read_from(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if *left == 0
+            || name.to_bytes() == b"."
+            || name.to_bytes() == b".."
+            || name.to_bytes() == STATE.as_bytes()
+        {
+            continue;
+        }
+        *left -= 1;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(open) = rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty()) else {
+            continue;
+        };
+        let kind = rustix::fs::fstat(&open).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let shown = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        match kind {
+            Ok(FileType::Directory) => {
+                let _ = make_private(&open, shown, 0o700);
+                tighten_below(&open, left);
+            }
+            Ok(FileType::RegularFile) => {
+                let _ = make_private(&open, shown, 0o600);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A file that no agent left there, in a directory that no agent used yet.
@@ -188,8 +230,8 @@ fn holder(lock: &mut File) -> Option<u32> {
 }
 
 /// None if there is none.
-fn open_state(path: &Path, options: &mut OpenOptions) -> Result<Option<(File, fs::Metadata)>, KeystoreError> {
-    let file = match open_no_follow(path, options) {
+fn open_state(path: &Path) -> Result<Option<(File, fs::Metadata)>, KeystoreError> {
+    let file = match open_no_follow(path, OpenOptions::new().read(true)) {
         Err(KeystoreError::File(error)) if error.is_absent() => return Ok(None),
         other => other?,
     };

@@ -350,6 +350,7 @@ async fn a_server_of_another_cluster_ends_the_agent_only_if_the_configuration_na
 
 #[tokio::test]
 async fn a_stored_bundle_that_was_changed_is_not_used_and_the_next_join_gets_the_true_one() {
+    type Change<'a> = Box<dyn Fn(&mut AgentState) + 'a>;
     let mut world = World::new().await;
     world.join().await.unwrap();
     let true_state = world.state();
@@ -364,7 +365,7 @@ async fn a_stored_bundle_that_was_changed_is_not_used_and_the_next_join_gets_the
     let thief = PrivateKey::ed25519_from_seed(&[9; 32]);
     let mixed = boundkey_proto::SignedBundle::sign(&mixed, &[&thief]).unwrap();
     let text = |signed: &boundkey_proto::SignedBundle| serde_json::to_string(signed).ok();
-    let changes: [(&str, Box<dyn Fn(&mut AgentState)>); 6] = [
+    let changes: [(&str, Change<'_>); 6] = [
         ("it is not understood", Box::new(|state| state.ca_bundle = Some("{".to_owned()))),
         ("nobody vouched for it", Box::new(|state| state.ca_bundle_signer = None)),
         (

@@ -76,11 +76,16 @@ fn directory_and_files_are_private_from_the_start() {
 fn what_a_platform_opened_to_others_is_private_again_and_said_once() {
     let (_root, path) = with_state();
     let (state, lock) = (path.join("state.json"), path.join("agent.lock"));
+    let identity = path.join("identity");
+    fs::create_dir(&identity).unwrap();
+    fs::write(identity.join("key.pem"), "x").unwrap();
     // As Kubernetes does at each start of a pod with `fsGroup`.
     for (dir_mode, file_mode) in [(0o2770, 0o660), (0o2775, 0o664), (0o755, 0o644), (0o777, 0o600)] {
         set_mode(&path, dir_mode);
         set_mode(&state, file_mode);
         set_mode(&lock, file_mode);
+        set_mode(&identity, dir_mode);
+        set_mode(&identity.join("key.pem"), file_mode);
         let mut store = open(&path);
         let mut expected = vec![Tightened { path: path.clone(), mode: dir_mode }];
         if file_mode != 0o600 {
@@ -88,6 +93,7 @@ fn what_a_platform_opened_to_others_is_private_again_and_said_once() {
         }
         assert_eq!(store.tightened(), expected);
         assert_eq!([mode(&path), mode(&state)], [0o700, 0o600]);
+        assert_eq!([mode(&lock), mode(&identity), mode(&identity.join("key.pem"))], [0o600, 0o700, 0o600]);
         assert_same(&store.load().unwrap(), &full_state());
         drop(store);
         assert_eq!(open(&path).tightened(), []);
