@@ -48,8 +48,19 @@ pub enum OutputError {
     #[error(transparent)]
     Way(#[from] FileError),
     /// It lies in a directory of a user whom the configuration does not name.
-    #[error("{0}. If the output is for that user, say so: `owner: {user}` in `outputs`", user = owner_of(.0))]
-    NoOwner(FileError),
+    #[error(
+        "the directory {} belongs to user {owner} (mode {mode:04o}), who could change what is used here; allowed: root, or \
+         the output's own user. If the output is for that user, say so: `owner: {owner}` in `outputs`",
+        .path.display()
+    )]
+    NoOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The path is there and no directory.
     #[error("{} is no directory: outputs are directories", .0.display())]
     NotADirectory(PathBuf),
@@ -59,13 +70,6 @@ pub enum OutputError {
     /// What was received does not have what the output needs.
     #[error("the identity has no OpenSSH certificate: the cluster issued none for this token")]
     NoSshCertificate,
-}
-
-fn owner_of(error: &FileError) -> String {
-    match error {
-        FileError::Owner { owner, .. } => owner.to_string(),
-        _ => "USER".to_owned(),
-    }
 }
 
 /// What was done to one output.

@@ -14,7 +14,10 @@ use super::OutputError;
 /// Makes the directory if it is absent, and opens it. `owner`: the user that the output is for.
 pub(super) fn open(path: &Path, owner: Option<u32>) -> Result<OwnedFd, OutputError> {
     make_directory(path, &Owners::of_process().or(owner), 0o755).map_err(|error| match error {
-        FileError::Owner { what: "the directory", .. } if owner.is_none() => OutputError::NoOwner(error),
+        // Not the advice to take a user's home from him.
+        FileError::Owner { what: "the directory", path, owner: theirs, mode, .. } if owner.is_none() => {
+            OutputError::NoOwner { path, owner: theirs, mode }
+        }
         other => other.into(),
     })
 }
@@ -45,7 +48,8 @@ mod tests {
         open(&home.join("below"), Some(12345)).expect("a directory of the owner");
         for owner in [None, Some(12346)] {
             let error = open(&home.join("other"), owner).unwrap_err().to_string();
-            let allowed = if owner.is_none() { "root" } else { "root or user 12346" };
+            let allowed =
+                if owner.is_none() { "root, or the output's own user" } else { "root or user 12346" };
             let start = format!(
                 "the directory {} belongs to user 12345 (mode 0755), who could change what is used here; allowed: {allowed}.",
                 home.display()
