@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
 use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use boundkey_console::{CompletionOptions, LogOptions, ManOptions};
+use clap::{Args, Parser, Subcommand};
 
-use crate::command::{completions, configure, forget, install, keypair, renew, start, status};
+use crate::command::{configure, forget, install, keypair, renew, start, status};
 
 /// Joins this machine to a cluster with a bound keypair, and keeps its certificates fresh.
 #[derive(Debug, Parser)]
@@ -17,30 +18,6 @@ pub(crate) struct Arguments {
     pub(crate) log: LogOptions,
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LogOptions {
-    /// Form of the log on standard error
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
-    #[arg(long, global = true, env = "BOUNDKEY_LOG", default_value = "info")]
-    pub(crate) log_level: String,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-/// How a result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
-    Yaml,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,9 +37,13 @@ pub(crate) enum Verb {
     /// Write files for the operating system
     Install(install::Options),
     /// Print a completion script for a shell
-    Completions(completions::Options),
-    /// Print the manual page
-    Man,
+    #[command(
+        after_help = "Example:\n  boundkey-agent completions bash > /etc/bash_completion.d/boundkey-agent"
+    )]
+    Completions(CompletionOptions),
+    /// Write the man pages into a directory, one for each command
+    #[command(after_help = "Example:\n  boundkey-agent man /usr/local/share/man/man1")]
+    Man(ManOptions),
 }
 
 /// Which data directory: named, or by the configuration.

@@ -1,11 +1,9 @@
 //! One file for each command.
 
-pub(crate) mod completions;
 pub(crate) mod configure;
 pub(crate) mod forget;
 pub(crate) mod install;
 pub(crate) mod keypair;
-pub(crate) mod man;
 pub(crate) mod renew;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -181,7 +181,7 @@ fn a_configuration_from_flags_is_one_that_start_reads() {
     let (status, _, err) = run(&write);
     assert_eq!(
         (status, err),
-        (1, format!("error: {} is there already: --overwrite replaces it\n", file.display()))
+        (1, format!("boundkey-agent: {} is there already: --overwrite replaces it\n", file.display()))
     );
     let (status, _, err) = run(&["configure", "--server", "s:1", "--token", "t", "--role", "king"]);
     assert_eq!(status, 1);
@@ -206,7 +206,7 @@ fn faults_of_a_configuration_come_all_at_once_with_status_1() {
     let (status, _, err) = run(&["start", "-c", "/no/such/file"]);
     assert_eq!(
         (status, err.as_str()),
-        (1, "error: cannot read /no/such/file: No such file or directory (os error 2)\n")
+        (1, "boundkey-agent: cannot read /no/such/file: No such file or directory (os error 2)\n")
     );
 }
 
@@ -218,7 +218,7 @@ fn a_server_that_is_not_there_is_tried_until_the_time_is_up() {
     assert_eq!(status, 1);
     assert!(err.contains("join failed"), "it was tried again: {err}");
     let last = err.lines().last().unwrap();
-    assert!(last.starts_with("error: cannot connect to 127.0.0.1:1: "), "{last}");
+    assert!(last.starts_with("boundkey-agent: cannot connect to 127.0.0.1:1: "), "{last}");
     let (status, out, _) = run(&["status", "-c", path(&file)]);
     assert_eq!(status, 1);
     assert!(
@@ -241,6 +241,7 @@ fn logs_can_be_json() {
     let first: serde_json::Value = serde_json::from_str(err.lines().next().unwrap()).unwrap();
     assert_eq!(first["message"], "join failed");
     assert_eq!(first["level"], "WARN");
+    assert!(first["retry_in_seconds"].as_f64().is_some_and(|wait| wait > 0.0), "{first}");
 }
 
 #[test]
@@ -248,8 +249,10 @@ fn nobody_to_signal_and_nothing_to_forget_is_said_plainly() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let (status, _, err) = run(&["renew", "--data-dir", path(&data)]);
-    let expected =
-        format!("error: no agent is running on {}: start it with `boundkey-agent start`\n", data.display());
+    let expected = format!(
+        "boundkey-agent: no agent is running on {}: start it with `boundkey-agent start`\n",
+        data.display()
+    );
     assert_eq!((status, err), (1, expected));
     let (status, out, _) = run(&["forget", "--data-dir", path(&data)]);
     assert_eq!((status, out), (0, format!("nothing to forget: there is no {}\n", data.display())));

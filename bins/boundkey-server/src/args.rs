@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use boundkey_console::{CompletionOptions, LogOptions, ManOptions};
 use clap::{Args, Parser, Subcommand};
 
 /// Issues short-lived certificates to machines that prove a bound key.
@@ -14,6 +15,8 @@ use clap::{Args, Parser, Subcommand};
                   On a network:\n  boundkey-server start --cluster-name example.com --listen 0.0.0.0:443 --public-addr server.example.com:443"
 )]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -42,13 +45,10 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example:\n  boundkey-server completions bash > /etc/bash_completion.d/boundkey-server"
     )]
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page.
-    #[command(after_help = "Example:\n  boundkey-server man > boundkey-server.1")]
-    Man,
+    Completions(CompletionOptions),
+    /// Write the man pages into a directory, one for each command.
+    #[command(after_help = "Example:\n  boundkey-server man /usr/local/share/man/man1")]
+    Man(ManOptions),
 }
 
 #[derive(Debug, Args)]

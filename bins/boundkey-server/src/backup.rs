@@ -1,9 +1,10 @@
 //! `backup` and `restore`: the store as one file. The master key is never part of it.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use boundkey_console::print;
 use boundkey_service::{
     Clock as _, InPlace, MasterKey, Parts, Service, ServiceConfig, SystemClock, SystemEntropy,
     remembered_cluster,
@@ -92,7 +93,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+    print(&format!("{text}\n"))
 }
 
 /// The tokens that nobody has registered with, by the backup, and whose secret would be good again.
@@ -148,7 +149,7 @@ fn confirmed() -> anyhow::Result<bool> {
     if !input.is_terminal() {
         bail!("nothing was changed: say --yes, or answer at a terminal");
     }
-    write!(std::io::stdout(), "Restore? [y/N] ").and_then(|()| std::io::stdout().flush())?;
+    print("Restore? [y/N] ")?;
     let mut answer = String::new();
     input.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use boundkey_console::{Log, LogFormat};
 use boundkey_document::{Faults, Fields, Violation, format_duration, parse_yaml};
 use boundkey_files::{Owners, open_file};
 use boundkey_service::serve::{ServerNames, TlsSource};
@@ -51,12 +52,6 @@ pub(crate) struct AdminSocket {
     pub(crate) group: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Log {
-    pub(crate) level: String,
-    pub(crate) json: bool,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -70,7 +65,7 @@ impl Default for Settings {
             auto_lock_revokes: AutoLockRevokes::Bots,
             limits: Limits::default(),
             admin_socket: AdminSocket { path: None, mode: 0o600, group: None },
-            log: Log { level: "info".to_owned(), json: false },
+            log: Log::default(),
         }
     }
 }
@@ -191,8 +186,8 @@ fn read_fields(faults: &Faults<'_>) -> Settings {
     if let Some(level) = log.word("level", &levels) {
         settings.log.level = level.to_owned();
     }
-    if let Some(json) = log.word("format", &[("text", false), ("json", true)]) {
-        settings.log.json = json;
+    if let Some(format) = log.word("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]) {
+        settings.log.format = format;
     }
     log.finish();
     top.finish();

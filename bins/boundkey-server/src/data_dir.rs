@@ -154,11 +154,16 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// A variable of the environment; an empty one is not set.
+fn set(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|text| !text.is_empty())
+}
+
 /// The master key that the environment gives, and the name of its source.
 fn given_master_key() -> anyhow::Result<Option<(String, Zeroizing<Vec<u8>>)>> {
-    let variable = std::env::var_os(MASTER_VARIABLE)
+    let variable = set(MASTER_VARIABLE)
         .map(|text| (MASTER_VARIABLE.to_owned(), Zeroizing::new(text.into_encoded_bytes())));
-    let credential = match std::env::var_os("CREDENTIALS_DIRECTORY") {
+    let credential = match set("CREDENTIALS_DIRECTORY") {
         None => None,
         Some(directory) => {
             let path = Path::new(&directory).join(MASTER_FILE);

@@ -1,11 +1,11 @@
 //! `start`: everything that can fail fails before the ready line.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use boundkey_console::{Level, Log, LogOptions, Notice, need_descriptors, start_log, tell_service_manager};
 use boundkey_service::admin::apply_resources;
 use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
@@ -19,19 +19,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::args::StartArgs;
 use crate::config::{Settings, read_file};
 use crate::data_dir::DataDir;
-use crate::logging::{self, Level};
 
-pub(crate) fn run(args: &StartArgs) -> anyhow::Result<()> {
+/// Of the runtime, the signals, the store, the sockets, and some connections.
+const DESCRIPTORS: usize = 48;
+
+pub(crate) fn run(args: &StartArgs, log: &LogOptions) -> anyhow::Result<()> {
+    need_descriptors(DESCRIPTORS)?;
     let settings = Settings::load(args.config.as_deref(), &args.settings)?;
-    let level = logging::start(&settings.log)?;
+    let level = start_log(&log.over(settings.log.clone()));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start threads")?
-        .block_on(start(settings, args, level))
+        .block_on(start(settings, args, log, level))
 }
 
-async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Result<()> {
+async fn start(settings: Settings, args: &StartArgs, log: &LogOptions, level: Level) -> anyhow::Result<()> {
     // Asked for first, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
     let to_apply = args.apply.iter().map(|file| read_apply(file)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -46,15 +49,15 @@ async fn start(settings: Settings, args: &StartArgs, level: Level) -> anyhow::Re
     let socket = settings.admin_socket_path();
     let admin = bind_admin_socket(&socket, settings.admin_socket.mode)?;
     give_to_group(&socket, settings.admin_socket.group.as_deref())?;
-    announce(&service, &settings, &local)?;
+    announce(&service, &settings, &local);
 
     let listeners = Listeners { tls, certificate: certificate.clone(), admin: Some(admin) };
     let until = async {
         while signals.next().await == Asked::Reload {
-            reload(&service, &certificate, &level, args);
+            reload(&service, &certificate, args, &|log_of_file| level.change(&log.over(log_of_file).level));
         }
         tracing::info!("stopping: running requests may end");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tell_service_manager(Notice::Stopping);
     };
     serve(service.clone(), listeners, until).await?;
     // A socket left behind would look like a server that was killed.
@@ -148,12 +151,12 @@ async fn open_service(
 }
 
 /// The ready line, for people and scripts; then systemd.
-fn announce(service: &Service, settings: &Settings, local: &SocketAddr) -> anyhow::Result<()> {
+fn announce(service: &Service, settings: &Settings, local: &SocketAddr) {
     let pins = service.ca_pins().join(", ");
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "ready: https://{local} cluster {} ca pin {pins}", service.cluster())
-        .and_then(|()| out.flush())
-        .context("cannot write the ready line to standard output")?;
+    boundkey_console::announce(format!(
+        "ready: https://{local} cluster {} ca pin {pins}\n",
+        service.cluster()
+    ));
     if is_loopback(local.ip()) {
         tracing::warn!(
             "only this machine can reach {local}; for others: --listen 0.0.0.0:443 --public-addr HOST:PORT"
@@ -163,8 +166,7 @@ fn announce(service: &Service, settings: &Settings, local: &SocketAddr) -> anyho
             "no --public-addr: machines can check the server's certificate by address only if it is {local}"
         );
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    Ok(())
+    tell_service_manager(Notice::Ready);
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -172,11 +174,16 @@ fn is_loopback(address: IpAddr) -> bool {
 }
 
 /// SIGHUP: the certificate's files and the log's level, nothing else. What cannot be read leaves things as they are.
-fn reload(service: &Service, certificate: &ServerTls, level: &Level, args: &StartArgs) {
+fn reload(
+    service: &Service,
+    certificate: &ServerTls,
+    args: &StartArgs,
+    level: &impl Fn(Log) -> Result<(), String>,
+) {
     match Settings::load(args.config.as_deref(), &args.settings) {
         Ok(settings) => {
-            if let Err(error) = level.change(&settings.log) {
-                tracing::error!("the log level stays as it is: {error:#}");
+            if let Err(error) = level(settings.log) {
+                tracing::error!("the log level stays as it is: {error}");
             }
         }
         Err(error) => tracing::error!("the configuration is not read again: {error:#}"),

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use boundkey_client::admin::AdminClient;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use boundkey_console::{CompletionOptions, Format, FormatOption, ManOptions};
+use clap::{Args, Parser, Subcommand};
 
 /// Administer a boundkey cluster over its server's local socket.
 #[derive(Debug, Parser)]
@@ -109,30 +110,10 @@ pub(crate) enum Command {
     Status(FormatOption),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  boundkeyctl completions bash > /etc/bash_completion.d/boundkeyctl")]
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
+    Completions(CompletionOptions),
     /// Write the man pages into a directory, one for each command
     #[command(after_help = "Example:\n  boundkeyctl man /usr/local/share/man/man1")]
-    Man {
-        /// The directory; made if it is not there
-        out: PathBuf,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
-    Yaml,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct FormatOption {
-    /// How to print
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: Format,
+    Man(ManOptions),
 }
 
 #[derive(Debug, Args)]

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use boundkey_client::admin::encode;
+use boundkey_console::{Format, print};
 use serde_json::{Value, json};
 
-use crate::arguments::{BotAddOptions, BotsCommand, Context, Format};
+use crate::arguments::{BotAddOptions, BotsCommand, Context};
 use crate::create::{check, sent};
 use crate::output;
 
@@ -32,7 +33,7 @@ pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
         }
         BotsCommand::Rm { name } => {
             let _: Value = context.client().delete(&format!("/v1/bots/{}", encode(&name))).await?;
-            output::print(&format!("bot/{name} removed\n"))
+            print(&format!("bot/{name} removed\n"))
         }
     }
 }
@@ -60,10 +61,10 @@ async fn add(context: Context, options: BotAddOptions) -> Result<()> {
     }
     match options.format.format {
         Format::Text => {
-            output::print(&format!("bot/{} created\n", options.name))?;
+            print(&format!("bot/{} created\n", options.name))?;
             if options.with_token {
                 let name = &options.name;
-                output::print(&format!(
+                print(&format!(
                     "token/{name} created; its registration secret: boundkeyctl get token/{name} --with-secrets\n"
                 ))?;
             }

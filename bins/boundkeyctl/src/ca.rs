@@ -4,10 +4,11 @@ use anyhow::Result;
 
 use crate::arguments::{CaCommand, Context, CrlOptions, KrlOptions};
 use crate::output;
+use boundkey_console::print_bytes;
 
 pub(crate) async fn export(context: Context, command: CaCommand) -> Result<()> {
     let CaCommand::Export { kind } = command;
-    output::bytes(&context.client().raw(&format!("/v1/ca/{kind}")).await?)
+    print_bytes(&context.client().raw(&format!("/v1/ca/{kind}")).await?)
 }
 
 pub(crate) async fn crl(context: Context, options: CrlOptions) -> Result<()> {

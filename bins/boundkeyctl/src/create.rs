@@ -4,10 +4,11 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use boundkey_console::{Format, print};
 use boundkey_token::{Resource, ResourceError, read_resources};
 use serde_json::Value;
 
-use crate::arguments::{Context, CreateOptions, Format, source_name};
+use crate::arguments::{Context, CreateOptions, source_name};
 use crate::output;
 
 /// A file of resources is read whole, and no more than this.
@@ -30,7 +31,7 @@ pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> 
                     (false, true) => "updated",
                     (false, false) => "unchanged",
                 };
-                output::print(&format!("{} {verb}\n", identify(&applied.resource)))?;
+                print(&format!("{} {verb}\n", identify(&applied.resource)))?;
             }
             Ok(())
         }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use boundkey_api::Applied;
 use boundkey_client::admin::{AdminClient, encode};
+use boundkey_console::print;
 use serde_json::Value;
 
 use crate::arguments::{Context, EditOptions};
@@ -30,10 +31,10 @@ pub(crate) async fn run(context: Context, options: EditOptions) -> Result<()> {
     open_editor(file.path())?;
     let after = std::fs::read(file.path()).context("cannot read what the editor left")?;
     if after == before.as_bytes() {
-        return output::print(&format!("{} unchanged\n", identify(&value)));
+        return print(&format!("{} unchanged\n", identify(&value)));
     }
     match apply(&mut client, &path, &after, &value).await {
-        Ok(text) => output::print(&text),
+        Ok(text) => print(&text),
         Err(error) => {
             let (_, kept) = file.keep()?;
             Err(error.context(format!("nothing was changed; your text is kept in {}", kept.display())))

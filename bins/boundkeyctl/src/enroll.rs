@@ -5,11 +5,12 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::{Context as _, Result, bail};
 use boundkey_api::ServerStatus;
 use boundkey_client::admin::{AdminClient, encode};
+use boundkey_console::{Format, print, say};
 use boundkey_token::Role;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arguments::{Context, EnrollOptions, Format};
+use crate::arguments::{Context, EnrollOptions};
 use crate::create::{check, sent};
 use crate::output;
 use crate::show::now;
@@ -49,11 +50,11 @@ pub(crate) async fn run(context: Context, options: EnrollOptions) -> Result<()> 
             break;
         }
         if std::io::stderr().is_terminal() && tokens.len() > BATCH {
-            eprint!("\r{} of {} enrolled", enrolled.len(), tokens.len());
+            say(&format!("\r{} of {} enrolled", enrolled.len(), tokens.len()));
         }
     }
     if std::io::stderr().is_terminal() && tokens.len() > BATCH {
-        eprintln!();
+        say("\n");
     }
     if enrolled.is_empty() {
         return outcome;
@@ -91,7 +92,7 @@ async fn enrol(
 fn finish(enrolled: &[Enrolled], options: &EnrollOptions) -> Result<()> {
     match (&options.out, options.format.format) {
         (Some(out), Format::Text) => {
-            output::print(&format!("{} tokens created; agent configs in {}\n", enrolled.len(), out.display()))
+            print(&format!("{} tokens created; agent configs in {}\n", enrolled.len(), out.display()))
         }
         (Some(out), format) => {
             // The secrets are in the files; they are not printed a second time.
@@ -102,7 +103,7 @@ fn finish(enrolled: &[Enrolled], options: &EnrollOptions) -> Result<()> {
             output::resource(Value::Array(names), format)
         }
         (None, Format::Text) => {
-            enrolled.iter().try_for_each(|e| output::print(&format!("# {}\n{}\n", e.name, e.config)))
+            enrolled.iter().try_for_each(|e| print(&format!("# {}\n{}\n", e.name, e.config)))
         }
         (None, format) => output::resource(serde_json::to_value(enrolled)?, format),
     }

@@ -4,10 +4,10 @@ use anyhow::Result;
 use boundkey_api::{Event, Page};
 use boundkey_client::admin::encode;
 
-use crate::arguments::{Context, EventsCommand, EventsOptions, Format, duration, rfc3339};
-use crate::failure::Usage;
+use crate::arguments::{Context, EventsCommand, EventsOptions, duration, rfc3339};
 use crate::output;
 use crate::show::now;
+use boundkey_console::{Format, Usage, stream};
 
 /// Seconds of one long poll.
 const WAIT: u64 = 30;
@@ -34,7 +34,7 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
         let cursor = after.as_ref().map(|after| format!("&after={}", encode(after))).unwrap_or_default();
         let page: Page<Event> = client.get(&format!("/v1/events?wait={WAIT}&{filter}{cursor}")).await?;
         for event in page.items {
-            if !output::stream(&line(&event, options.format.format)?)? {
+            if !stream(&line(&event, options.format.format)?)? {
                 return Ok(());
             }
             after = Some(event.cursor);

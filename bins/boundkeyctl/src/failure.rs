@@ -3,35 +3,26 @@
 use anyhow::Error;
 use boundkey_client::admin::AdminError;
 
-/// A word on the command line that cannot be meant: exit status 2.
-#[derive(Debug)]
-pub(crate) struct Usage(pub(crate) String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
 /// Returns wrong usage, said as `format!` does.
 macro_rules! usage {
     ($($text:tt)*) => {
-        return Err($crate::failure::Usage(format!($($text)*)).into())
+        return Err(boundkey_console::Usage(format!($($text)*)).into())
     };
 }
 pub(crate) use usage;
 
-/// Prints to standard error.
-pub(crate) fn show(error: &Error) {
-    eprintln!("boundkeyctl: {error:#}");
-    if let Some(AdminError::Refused(problem)) = error.downcast_ref::<AdminError>() {
-        for violation in &problem.violations {
-            eprintln!("  {}: found {}; allowed: {}", violation.path, violation.found, violation.allowed);
-        }
-        if let (500.., Some(id)) = (problem.status, &problem.correlation_id) {
-            eprintln!("  correlation id: {id}");
-        }
+/// The error as it is told: with every violation that the server found, and what its log can be searched for.
+pub(crate) fn told(error: Error) -> Error {
+    let Some(AdminError::Refused(problem)) = error.downcast_ref::<AdminError>() else { return error };
+    let mut text = format!("{error:#}");
+    for violation in &problem.violations {
+        text.push_str(&format!(
+            "\n  {}: found {}; allowed: {}",
+            violation.path, violation.found, violation.allowed
+        ));
     }
+    if let (500.., Some(id)) = (problem.status, &problem.correlation_id) {
+        text.push_str(&format!("\n  correlation id: {id}"));
+    }
+    anyhow::anyhow!(text)
 }

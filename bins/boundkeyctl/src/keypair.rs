@@ -3,9 +3,10 @@
 use anyhow::Result;
 use boundkey_api::{ExplainAnswer, VerbAnswer, VerbRequest};
 use boundkey_client::admin::encode;
+use boundkey_console::{Format, FormatOption, print};
 use serde_json::json;
 
-use crate::arguments::{Context, Format, FormatOption, KeypairCommand};
+use crate::arguments::{Context, KeypairCommand};
 use crate::output;
 
 pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()> {
@@ -31,9 +32,9 @@ pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()>
     if format != Format::Text {
         return output::resource(serde_json::to_value(&answer)?, format);
     }
-    output::print(&format!("{}\n", answer.message))?;
+    print(&format!("{}\n", answer.message))?;
     match answer.registration_secret {
-        Some(secret) => output::print(&format!("registration secret: {secret}\n")),
+        Some(secret) => print(&format!("registration secret: {secret}\n")),
         None => Ok(()),
     }
 }
@@ -50,7 +51,7 @@ async fn explain(context: Context, name: &str, options: FormatOption) -> Result<
             for warning in &answer.warnings {
                 text.push_str(&format!("warning: {warning}\n"));
             }
-            output::print(&text)
+            print(&text)
         }
         format => output::resource(serde_json::to_value(&answer)?, format),
     }

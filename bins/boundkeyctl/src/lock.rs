@@ -3,10 +3,11 @@
 use anyhow::Result;
 use boundkey_api::{LockRequest, Node};
 use boundkey_client::admin::{AdminClient, AdminError, encode};
+use boundkey_console::{Format, print};
 use boundkey_token::LockTarget;
 use serde_json::Value;
 
-use crate::arguments::{Context, Format, LockOptions};
+use crate::arguments::{Context, LockOptions};
 use crate::failure::usage;
 use crate::get::Kind;
 use crate::output;
@@ -34,7 +35,7 @@ pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
     match options.format.format {
         Format::Text => {
             let id = lock["metadata"]["name"].as_str().unwrap_or("?");
-            output::print(&format!("lock/{id} created; it is lifted by: boundkeyctl rm lock/{id}\n"))
+            print(&format!("lock/{id} created; it is lifted by: boundkeyctl rm lock/{id}\n"))
         }
         format => output::resource(lock, format),
     }

@@ -19,21 +19,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use arguments::{Arguments, Command, Context, NodesCommand, TokensCommand};
-use clap::{CommandFactory, Parser};
+use boundkey_console::{completions, man, need_descriptors};
+use clap::CommandFactory;
+
+/// Of the runtime and the socket.
+const DESCRIPTORS: usize = 16;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            failure::show(&error);
-            if error.is::<failure::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
-        }
-    }
+    boundkey_console::run(|arguments| run(arguments).map(|()| ExitCode::SUCCESS).map_err(failure::told))
 }
 
 fn run(arguments: Arguments) -> Result<()> {
     let context = Context::new(&arguments);
+    need_descriptors(DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
@@ -52,12 +50,8 @@ fn run(arguments: Arguments) -> Result<()> {
             Command::Crl(options) => ca::crl(context, options).await,
             Command::Krl(options) => ca::krl(context, options).await,
             Command::Status(options) => show::status(context, options).await,
-            Command::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Arguments::command(), "boundkeyctl", &mut script);
-                output::bytes(&script)
-            }
-            Command::Man { out } => output::man_pages(&out),
+            Command::Completions(options) => completions(&options, Arguments::command()),
+            Command::Man(options) => man(&options, Arguments::command()),
         }
     })
 }

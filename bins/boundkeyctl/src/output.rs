@@ -1,21 +1,19 @@
 //! Resources as YAML, JSON or a table.
 
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use boundkey_console::{Format, print_as, print_bytes, say};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
-
-use crate::arguments::{Arguments, Format};
 
 /// A resource or a list of them. YAML (and text) leaves `metadata.revision` out: it is for scripts and `edit`.
 pub(crate) fn resource(mut value: Value, format: Format) -> Result<()> {
     match format {
-        Format::Json => json(&value),
+        Format::Json => print_as(format, &value, String::new),
         Format::Yaml | Format::Text => {
             strip_revisions(&mut value);
-            print(&boundkey_document::to_yaml(&value))
+            print_as(Format::Yaml, &value, String::new)
         }
     }
 }
@@ -31,10 +29,6 @@ fn strip_revisions(value: &mut Value) {
     }
 }
 
-pub(crate) fn json(value: &Value) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
-}
-
 /// Rows for people on text, the values themselves otherwise.
 pub(crate) fn rows(
     values: &Value,
@@ -43,14 +37,8 @@ pub(crate) fn rows(
     rows: impl IntoIterator<Item = Vec<String>>,
     summary: Option<String>,
 ) -> Result<()> {
-    match format {
-        Format::Json => json(values),
-        Format::Yaml => print(&boundkey_document::to_yaml(values)),
-        Format::Text => {
-            print(&table(header, rows))?;
-            summary.map_or(Ok(()), |summary| print(&format!("{summary}\n")))
-        }
-    }
+    let text = || table(header, rows) + &summary.map_or_else(String::new, |summary| summary + "\n");
+    print_as(format, values, text)
 }
 
 /// Columns without lines.
@@ -86,33 +74,10 @@ fn colour(state: &str) -> Option<Color> {
     }
 }
 
-/// Prints; a reader that went away (`| head`) is no failure.
-pub(crate) fn print(text: &str) -> Result<()> {
-    stream(text).map(drop)
-}
-
-/// A piece of something that has no end of its own; false: nobody reads any more.
-pub(crate) fn stream(text: &str) -> Result<bool> {
-    // Colours are for terminals, and for those who did not set NO_COLOR: anstream takes them out elsewhere.
-    write(&mut anstream::stdout().lock(), text.as_bytes())
-}
-
-/// Bytes that are no text, as they are.
-pub(crate) fn bytes(content: &[u8]) -> Result<()> {
-    write(&mut std::io::stdout().lock(), content).map(drop)
-}
-
-fn write(out: &mut impl Write, content: &[u8]) -> Result<bool> {
-    match out.write_all(content).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        outcome => outcome.map(|()| true).context("cannot print"),
-    }
-}
-
 /// Warnings go to standard error, so that standard output stays for scripts.
 pub(crate) fn warnings(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}\n"));
     }
 }
 
@@ -120,16 +85,8 @@ pub(crate) fn warnings(warnings: &[String]) {
 pub(crate) fn to_file_or_stdout(content: &[u8], out: Option<&Path>) -> Result<()> {
     match out {
         Some(path) => Ok(boundkey_files::write_atomically(path, content, 0o600)?),
-        None => bytes(content),
+        None => print_bytes(content),
     }
-}
-
-/// One page for the tool, one for each command.
-pub(crate) fn man_pages(out: &Path) -> Result<()> {
-    use clap::CommandFactory as _;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    clap_mangen::generate_to(Arguments::command(), out)
-        .with_context(|| format!("cannot write to {}", out.display()))
 }
 
 pub(crate) fn time(time: Option<time::OffsetDateTime>) -> String {

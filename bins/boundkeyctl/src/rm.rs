@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use boundkey_client::admin::encode;
+use boundkey_console::print;
 use serde_json::Value;
 
 use crate::arguments::{Context, RmOptions};
 use crate::failure::usage;
 use crate::get::{Kind, parse};
-use crate::output;
 
 pub(crate) async fn run(context: Context, options: RmOptions) -> Result<()> {
     // All words are checked before anything is removed.
@@ -29,7 +29,7 @@ pub(crate) async fn run(context: Context, options: RmOptions) -> Result<()> {
             _ => "",
         };
         let answer: Value = client.delete(&format!("{}/{}{query}", kind.path(), encode(name))).await?;
-        output::print(&format!("{} removed\n", answer["removed"].as_str().unwrap_or(name)))?;
+        print(&format!("{} removed\n", answer["removed"].as_str().unwrap_or(name)))?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use boundkey_api::{Node, ServerStatus, TokenSummary};
+use boundkey_console::{Format, FormatOption, print};
 use time::OffsetDateTime;
 
-use crate::arguments::{Context, Format, FormatOption, ListOptions};
+use crate::arguments::{Context, ListOptions};
 use crate::failure::usage;
 use crate::output;
 
@@ -128,7 +129,7 @@ pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()
                 true => status.listen.clone(),
                 false => format!("{} (listens on {})", status.public_addrs.join(", "), status.listen),
             };
-            output::print(&format!(
+            print(&format!(
                 "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {} \
                  ({} bound, {} locked)\n",
                 status.cluster_name,

@@ -177,7 +177,7 @@ impl Agent {
             if wait >= left {
                 return Err(error);
             }
-            tracing::warn!(error = %report(&error), retry_in = ?wait, "join failed");
+            tracing::warn!(error = %report(&error), retry_in_seconds = wait.as_secs_f64(), "join failed");
             last = Some(error);
             tokio::time::sleep(wait).await;
         }

@@ -69,14 +69,8 @@ impl Joined {
     /// Says what was obtained, and whether the clocks are far apart.
     pub fn log(&self) {
         let Some(identity) = &self.state.identity else { return };
-        let kind = match self.kind {
-            JoinKindName::Registered => "registered",
-            JoinKindName::Renewed => "renewed",
-            JoinKindName::Recovered => "recovered",
-            JoinKindName::Retried => "retried",
-        };
         tracing::info!(
-            kind,
+            kind = self.kind.as_str(),
             id = identity.id,
             rotated = self.rotated,
             expires_at = show_time(identity.not_after),

@@ -119,6 +119,18 @@ pub enum JoinKindName {
     Retried,
 }
 
+impl JoinKindName {
+    /// The word, as on the wire and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Renewed => "renewed",
+            Self::Recovered => "recovered",
+            Self::Retried => "retried",
+        }
+    }
+}
+
 /// What an admitted client receives. It stores nothing of it before the checks of `docs/protocol.md`, "Result".
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JoinResult {

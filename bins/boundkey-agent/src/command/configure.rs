@@ -1,12 +1,10 @@
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use boundkey_client::config::{AgentConfig, Environment};
+use boundkey_console::print;
 use boundkey_files::write_atomically;
 use clap::Args;
-
-use crate::output;
 
 #[derive(Debug, Args)]
 #[command(
@@ -56,22 +54,22 @@ const SERVICES: [(&str, &str); 6] = [
     ("windowsdesktop", "windows_desktop_service"),
 ];
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let yaml = config(options)?;
     // What is written must be what `start` accepts.
     AgentConfig::parse(yaml.as_bytes(), "configuration", Environment::default())?;
     match &options.output {
-        None => output::print(&yaml)?,
+        None => print(&yaml)?,
         Some(file) => {
             if file.exists() && !options.overwrite {
                 bail!("{} is there already: --overwrite replaces it", file.display());
             }
             write_atomically(file, yaml.as_bytes(), 0o600)
                 .with_context(|| format!("cannot write {}", file.display()))?;
-            output::print(&format!("wrote {}\n", file.display()))?;
+            print(&format!("wrote {}\n", file.display()))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// In the guide's order and style.

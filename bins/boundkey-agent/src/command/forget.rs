@@ -1,12 +1,11 @@
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
+use boundkey_console::print;
 use boundkey_keystore::FileKeystore;
 use clap::Args;
 
 use crate::arguments::Place;
-use crate::output;
 
 #[derive(Debug, Args)]
 #[command(
@@ -18,11 +17,11 @@ pub(crate) struct Options {
     place: Place,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let dir = options.place.data_dir()?;
     if !dir.exists() {
-        output::print(&format!("nothing to forget: there is no {}\n", dir.display()))?;
-        return Ok(ExitCode::SUCCESS);
+        print(&format!("nothing to forget: there is no {}\n", dir.display()))?;
+        return Ok(());
     }
     // Holding the lock: no agent is running, and none starts meanwhile.
     let _lock = FileKeystore::open(&dir)?;
@@ -34,8 +33,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot remove {}", identity.display()))?;
     }
     remove(&dir.join("state.json"))?;
-    output::print(&format!("forgot the state in {}\n", dir.display()))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("forgot the state in {}\n", dir.display()))?;
+    Ok(())
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {

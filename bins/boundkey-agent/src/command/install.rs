@@ -1,13 +1,12 @@
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use boundkey_client::config::AgentConfig;
+use boundkey_console::print;
 use boundkey_files::write_atomically;
 use clap::{Args, Subcommand};
 
 use crate::arguments::DEFAULT_CONFIG;
-use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -37,19 +36,19 @@ struct Systemd {
     config: PathBuf,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Verb::Systemd(options) = &options.verb;
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let unit = unit(&program, &options.config);
     match &options.output {
-        None => output::print(&unit)?,
+        None => print(&unit)?,
         Some(file) => {
             write_atomically(file, unit.as_bytes(), 0o644)
                 .with_context(|| format!("cannot write {}", file.display()))?;
-            output::print(&format!("wrote {}\n", file.display()))?;
+            print(&format!("wrote {}\n", file.display()))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn unit(program: &Path, config: &Path) -> String {

@@ -1,19 +1,16 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use boundkey_client::SystemEntropy;
 use boundkey_client::agent::warn_if_tightened;
+use boundkey_console::{FormatOption, print_as};
 use boundkey_files::{Owners, open_file, write_atomically};
 use boundkey_keys::{Entropy as _, PrivateKey, PublicKey};
 use boundkey_keystore::{FileKeystore, HeldKey, Keystore as _};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
-
-use crate::arguments::Format;
-use crate::output;
 
 /// The most that is read of a key's file.
 const LONGEST_KEY: u64 = 64 * 1024;
@@ -50,9 +47,8 @@ struct Create {
     /// Replace a key that is there already
     #[arg(long)]
     overwrite: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatOption,
 }
 
 #[derive(Serialize)]
@@ -66,7 +62,7 @@ fn plain<S: serde::Serializer>(key: &Option<Zeroizing<String>>, to: S) -> Result
     key.as_ref().map(|key| key.as_str()).serialize(to)
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Verb::Create(options) = &options.verb;
     let created = match (&options.storage, &options.static_key_path) {
         (Some(dir), _) => public(&in_storage(dir, options.overwrite)?),
@@ -76,7 +72,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             Created { private_key: Some(key.to_openssh_pem("boundkey")), ..public(key.public_key()) }
         }
     };
-    output::print_as(options.format, &created, || {
+    print_as(options.format.format, &created, || {
         let private = created.private_key.as_ref().map(|key| key.as_str()).unwrap_or_default();
         let how = if options.static_key {
             next_steps(&created, options.static_key_path.as_deref())
@@ -85,7 +81,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         };
         format!("{private}{}\n{how}", created.public_key)
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What to do with a static key: the token to create and the agent's config, ready but for what is written in capitals.

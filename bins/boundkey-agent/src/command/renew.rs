@@ -1,10 +1,8 @@
-use std::process::ExitCode;
-
 use boundkey_client::ask_to_renew;
+use boundkey_console::print;
 use clap::Args;
 
 use crate::arguments::Place;
-use crate::output;
 
 #[derive(Debug, Args)]
 #[command(
@@ -15,8 +13,8 @@ pub(crate) struct Options {
     place: Place,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let pid = ask_to_renew(&options.place.data_dir()?)?;
-    output::print(&format!("asked the agent (process {pid}) to renew\n"))?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("asked the agent (process {pid}) to renew\n"))?;
+    Ok(())
 }

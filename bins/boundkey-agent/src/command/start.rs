@@ -7,8 +7,8 @@ use anyhow::bail;
 use boundkey_client::agent::{Agent, Command, Event};
 use boundkey_client::config::{AgentConfig, Environment};
 use boundkey_client::{SystemClock, SystemEntropy};
+use boundkey_console::{Notice, need_descriptors, tell_service_manager};
 use clap::Args;
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -35,11 +35,15 @@ pub(crate) struct Options {
     accept_machine: bool,
 }
 
+/// Of the runtime, the signals, the state and one connection.
+const DESCRIPTORS: usize = 24;
+
 fn duration(text: &str) -> Result<Duration, String> {
     boundkey_client::parse_duration(text).ok_or_else(|| "allowed: a duration such as 30s or 5m".to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    need_descriptors(DESCRIPTORS)?;
     let config = load(options)?;
     let clock = Arc::new(SystemClock);
     let entropy = Arc::new(SystemEntropy::new());
@@ -116,24 +120,17 @@ async fn until_stopped(agent: &mut Agent, options: &Options) -> anyhow::Result<(
     };
     tracing::info!(data_dir = %agent.data_dir().display(), version = env!("CARGO_PKG_VERSION"), "agent started");
     let outcome = tokio::select! {
-        outcome = agent.run(commands, tell_service_manager) => outcome,
+        outcome = agent.run(commands, tell) => outcome,
         () = signals => Ok(()),
     };
-    notify(&[NotifyState::Stopping]);
+    tell_service_manager(Notice::Stopping);
     tracing::info!("agent stopped");
     Ok(outcome?)
 }
 
-fn tell_service_manager(event: Event) {
+fn tell(event: Event) {
     match event {
-        Event::Ready => notify(&[NotifyState::Ready]),
-        Event::Status(text) => notify(&[NotifyState::Status(&text.replace('\n', " "))]),
-    }
-}
-
-/// Nothing depends on it.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager was not told");
+        Event::Ready => tell_service_manager(Notice::Ready),
+        Event::Status(text) => tell_service_manager(Notice::Status(&text)),
     }
 }

@@ -2,11 +2,11 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use boundkey_client::{Clock as _, Status, SystemClock, show_time};
+use boundkey_console::{FormatOption, print_as};
 use clap::Args;
 use time::OffsetDateTime;
 
-use crate::arguments::{Format, Place};
-use crate::output;
+use crate::arguments::Place;
 
 #[derive(Debug, Args)]
 #[command(
@@ -17,16 +17,15 @@ use crate::output;
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatOption,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
     let (data_dir, config) = options.place.find()?;
     let status = Status::of_data_dir(&data_dir, config.as_ref(), now)?;
-    output::print_as(options.format, &status, || text(&status, now))?;
+    print_as(options.format.format, &status, || text(&status, now))?;
     Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

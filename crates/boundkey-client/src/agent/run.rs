@@ -233,8 +233,12 @@ impl Agent {
         let text = report(&error);
         let code = if let AgentError::Join(failed) = &error { failed.code() } else { None };
         match setback {
-            Setback::Final => tracing::error!(code, error = text, retry_in = ?wait, "join refused"),
-            Setback::Transient(_) => tracing::warn!(code, error = text, retry_in = ?wait, "join failed"),
+            Setback::Final => {
+                tracing::error!(code, error = text, retry_in_seconds = wait.as_secs_f64(), "join refused")
+            }
+            Setback::Transient(_) => {
+                tracing::warn!(code, error = text, retry_in_seconds = wait.as_secs_f64(), "join failed")
+            }
         }
         say(Event::Status(text));
         Ok(wait)

@@ -273,7 +273,7 @@ async fn one_round(
                 JoinKind::Recover => JoinKindName::Recovered,
             };
             tracing::info!(
-                correlation_id = %context.correlation, token = %received.request.token, ?kind,
+                correlation_id = %context.correlation, token = %received.request.token, kind = kind.as_str(),
                 identity = admission.identity.id(), sequence = admission.claims.sequence, "joined"
             );
             Ok(joining.result(kind, &admission.claims, &admission.bound_key, Some(&planned))?)
@@ -351,7 +351,7 @@ impl Joining<'_> {
         let code = denial.code;
         tracing::info!(
             correlation_id = %self.context.correlation, token = %self.received.request.token,
-            cause = code.as_str(), proven = denial.proven, event = denial.event.code.as_str(), "join refused"
+            code = denial.event.code.as_str(), refusal = code.as_str(), proven = denial.proven, "join refused"
         );
         let mut hold = Duration::ZERO;
         if denial.proven {

@@ -112,8 +112,11 @@ fn report_load(service: &Service, before: u64) -> u64 {
         let turned_away = gate.turned_away();
         if turned_away > before {
             tracing::warn!(
-                running = gate.running(), waiting = gate.waiting(), turned_away = turned_away - before,
-                join_interval = ?gate.interval(), "more joins than can be worked on: some were given appointments"
+                running = gate.running(),
+                waiting = gate.waiting(),
+                turned_away = turned_away - before,
+                join_interval_seconds = gate.interval().as_secs_f64(),
+                "more joins than can be worked on: some were given appointments"
             );
         }
         turned_away

@@ -7,6 +7,7 @@ mod faults;
 mod guide;
 mod hosts;
 mod overload;
+mod readers;
 mod recovery;
 mod ssh;
 mod static_keys;
