@@ -10,6 +10,7 @@ use boundkey_files::{
     Owners, look_for_directory, make_directory, make_private, open_directory, open_file, write_atomically,
 };
 use boundkey_service::{Entropy, MasterKey};
+use boundkey_text::clean;
 use zeroize::Zeroizing;
 
 /// What this program puts there.
@@ -98,7 +99,7 @@ fn check(path: &Path) -> anyhow::Result<()> {
     let mut stranger = None;
     for entry in entries {
         let name = entry.with_context(|| format!("cannot read the data directory {shown}"))?.file_name();
-        let name = name.to_string_lossy().into_owned();
+        let name = clean(&name.to_string_lossy(), 255);
         if OURS.contains(&name.as_str()) {
             return Ok(());
         }
@@ -136,7 +137,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let holder = holder.trim();
+            let holder = clean(holder.trim(), 20);
             let holder =
                 if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
             bail!(

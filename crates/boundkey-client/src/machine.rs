@@ -159,9 +159,14 @@ fn os_name() -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// At most 128 characters, without control characters.
+/// Of a fact, in bytes: four of them and the roles stay below the 1024 that a request may hold.
+const MOST: usize = 240;
+
+/// What may be shown anywhere, cut.
 fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
+    let mut text = boundkey_text::clean(text, 128);
+    text.truncate(text.floor_char_boundary(MOST));
+    text
 }
 
 #[cfg(test)]
@@ -183,9 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn facts_hold_no_control_characters_and_are_cut() {
-        assert_eq!(cut("a\u{1b}[0mb\n"), "a[0mb");
-        assert_eq!(cut(&"x".repeat(1000)).len(), 128);
+    fn facts_may_be_shown_anywhere_and_are_cut() {
+        assert_eq!(cut("a\u{1b}[0mb\u{202e}\n"), "a\\u{1b}[0mb\\u{202e}\\n");
+        assert_eq!(cut(&"x".repeat(1000)), "x".repeat(128) + "...");
+        assert_eq!(cut(&"東".repeat(1000)), "東".repeat(80));
     }
 
     const ID: &str = "3d1219c7c4c5404aaa1f6d2a48adfda4";

@@ -59,11 +59,11 @@ impl<'d> Item<'d> {
         None
     }
 
-    /// Text without control characters, so that it can be shown anywhere: one line.
+    /// Text without control or invisible characters, so that it can be shown anywhere: one line.
     pub fn line(&self) -> Option<&'d str> {
         let text = self.text()?;
-        if text.contains(char::is_control) {
-            self.refuse("one line without control characters");
+        if !text.chars().all(boundkey_text::is_plain) {
+            self.refuse("one line without control or invisible characters");
             return None;
         }
         Some(text)

@@ -23,21 +23,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, _, candidate)| candidate)
 }
 
-/// A text as error messages show it: in backquotes, control characters escaped, cut after 60 characters.
+/// A text as error messages show it: in backquotes, cleaned, cut after 60 characters.
 pub fn quoted(text: &str) -> String {
-    let mut shown = String::from("`");
-    for (count, character) in text.chars().enumerate() {
-        if count == 60 {
-            shown.push_str("...");
-            break;
-        }
-        match character {
-            '"' | '\'' | '\\' => shown.push(character),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    shown.push('`');
-    shown
+    format!("`{}`", boundkey_text::clean(text, 60))
 }
 
 /// Words as a sentence lists them: `a, b or c`.

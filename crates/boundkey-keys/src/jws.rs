@@ -156,7 +156,7 @@ pub(crate) fn decode(text: &str, part: &'static str) -> Result<Vec<u8>, JwsError
 }
 
 fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
+    boundkey_text::clean(text, 64)
 }
 
 /// Why a text is not the expected JWS.

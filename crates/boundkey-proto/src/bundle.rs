@@ -1,4 +1,5 @@
 use boundkey_keys::{KeyFileError, PublicKey, Signer, verify_jws};
+use boundkey_text::is_plain;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{decode, decode_standard, present, read_object};
@@ -9,6 +10,8 @@ pub const BUNDLE_TYP: &str = "boundkey-ca-bundle+jwt";
 
 /// CAs of one kind, and signatures: while a CA is rotated there are two.
 const MAX_CAS: usize = 8;
+/// Of the note, in bytes.
+const MAX_NOTE: usize = 1024;
 
 /// The cluster's CAs. X.509: base64 DER of the certificates; SSH: OpenSSH public keys. Several of a kind while one is
 /// rotated.
@@ -51,8 +54,11 @@ impl CaBundle {
     }
 
     fn check(&self) -> Result<(), BundleError> {
-        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER {
+        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER || !self.cluster.chars().all(is_plain) {
             return Err(BundleError::Content("cluster"));
+        }
+        if self.note.as_ref().is_some_and(|note| note.len() > MAX_NOTE || !note.chars().all(is_plain)) {
+            return Err(BundleError::Content("note"));
         }
         let lists = [("tls", &self.tls), ("host", &self.host), ("bot", &self.bot)];
         for (name, list) in lists {

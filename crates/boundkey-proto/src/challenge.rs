@@ -1,9 +1,10 @@
 use boundkey_keys::{MacKey, MasterKey, Purpose, mac_jws_kid, sign_mac_jws, verify_mac_jws};
 use boundkey_lifecycle::Position;
+use boundkey_text::{clean, is_plain};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::encoding::{decode, decode_32, encode, excerpt, present, read_object};
+use crate::encoding::{decode, decode_32, encode, present, read_object};
 use crate::limits::{CHALLENGE_CLOCK_TOLERANCE, CHALLENGE_LIFE, MAX_CHALLENGE, MAX_CLUSTER};
 use crate::server::ChallengeFault;
 
@@ -89,7 +90,7 @@ pub fn read_challenge(text: &str, cluster: Option<&str>) -> Result<ChallengeView
     let view = claims.view().ok_or(ChallengeError::NotAChallenge)?;
     match cluster {
         Some(expected) if view.cluster != expected => Err(ChallengeError::OtherCluster {
-            found: excerpt(&view.cluster, MAX_CLUSTER),
+            found: clean(&view.cluster, MAX_CLUSTER),
             expected: expected.to_owned(),
         }),
         _ => Ok(view),
@@ -101,6 +102,7 @@ impl Claims {
     fn view(self) -> Option<ChallengeView> {
         let well_formed = !self.iss.is_empty()
             && self.iss.len() <= MAX_CLUSTER
+            && self.iss.chars().all(is_plain)
             && self.iss == self.aud
             && self.exp.checked_sub(self.iat).is_some_and(|life| (1..=MAX_LIFE_SECONDS).contains(&life));
         if !well_formed {

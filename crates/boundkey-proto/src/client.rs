@@ -1,7 +1,8 @@
 use boundkey_keys::{KeyFileError, Signer, Thumbprint, hmac_sha256};
+use boundkey_text::clean;
 use serde::Deserialize;
 
-use crate::encoding::{encode, excerpt};
+use crate::encoding::encode;
 use crate::limits::{MAX_BODY, MAX_CHALLENGE, MAX_JOIN_STATE};
 use crate::proof::{ProofContext, ProofPurpose};
 use crate::{
@@ -128,11 +129,11 @@ fn read<'a, T: Deserialize<'a>>(status: u16, body: &'a [u8]) -> Result<T, Client
         return Err(ClientError::TooLarge { found: body.len() });
     }
     if body.trim_ascii_start().first() != Some(&b'{') {
-        let begins = excerpt(&String::from_utf8_lossy(body.get(..200).unwrap_or(body)), 60);
+        let begins = clean(&String::from_utf8_lossy(body.get(..200).unwrap_or(body)), 60);
         return Err(ClientError::NotJson { status, begins });
     }
     serde_json::from_slice(body)
-        .map_err(|error| ClientError::Malformed { status, reason: excerpt(&error.to_string(), 200) })
+        .map_err(|error| ClientError::Malformed { status, reason: clean(&error.to_string(), 200) })
 }
 
 /// Why a client sends nothing, or takes what it received for no answer. Never a denial: the attempt stays pending.

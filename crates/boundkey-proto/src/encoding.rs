@@ -84,12 +84,3 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, s
     deserializer.end()?;
     Ok(value)
 }
-
-/// At most `limit` characters of what was found, without control characters: for error messages.
-pub(crate) fn excerpt(text: &str, limit: usize) -> String {
-    let mut out: String = text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(limit).is_some() {
-        out.push_str("...");
-    }
-    out
-}

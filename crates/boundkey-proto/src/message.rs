@@ -90,6 +90,16 @@ fn distinct_roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RoleSet,
     Ok(RoleSet::new(roles))
 }
 
+/// An id stands in logs and in `status`, whatever the server wrote into it.
+fn shown_identity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Identity, D::Error> {
+    let identity = Identity::deserialize(deserializer)?;
+    let id = identity.id();
+    if !(1..=64).contains(&id.len()) || !id.chars().all(boundkey_text::is_plain) {
+        return Err(D::Error::custom("`identity` holds an id of 1 to 64 bytes without invisible characters"));
+    }
+    Ok(identity)
+}
+
 /// The answer (HTTP 200) to [`Complete`]; refusals are problems.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -143,6 +153,7 @@ pub struct JoinResult {
     /// The key that is bound now: the current or the new one of the request.
     pub bound_key: PublicKey,
     /// The host's id or the bot instance's.
+    #[serde(deserialize_with = "shown_identity")]
     pub identity: Identity,
     /// None: provisional (the attempt's certificates expired); go on at once with a new attempt. Then there is a receipt.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]

@@ -1,26 +1,31 @@
-use serde::{Deserialize, Serialize};
+use boundkey_text::clean;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A refusal: RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
 ///
-/// Clients ignore members that they do not know, as the RFC demands.
+/// Clients ignore members that they do not know, as the RFC demands. Whoever reads one gets texts that may be shown
+/// anywhere: on one line each, without control or invisible characters, cut at a length.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// `about:blank`: what it is, `code` says.
-    #[serde(rename = "type", default = "about_blank")]
+    #[serde(rename = "type", default = "about_blank", deserialize_with = "word")]
     pub kind: String,
     /// The phrase of the HTTP status.
+    #[serde(deserialize_with = "word")]
     pub title: String,
     /// The HTTP status.
     pub status: u16,
     /// Stable, snake case; the whole list is in `docs/protocol.md`.
+    #[serde(deserialize_with = "word")]
     pub code: String,
     /// A human sentence: what was found and what to do next.
+    #[serde(deserialize_with = "sentence")]
     pub detail: String,
     /// Seconds, as in the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
     /// Also in the server's log and audit entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "word_or_none", skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// Every fault of a resource that was applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,11 +36,32 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemViolation {
     /// Where: a field path such as `spec.roles`.
+    #[serde(deserialize_with = "sentence")]
     pub path: String,
     /// What was found there.
+    #[serde(deserialize_with = "sentence")]
     pub found: String,
     /// What is allowed there.
+    #[serde(deserialize_with = "sentence")]
     pub allowed: String,
+}
+
+/// Characters of a code, a title, an id.
+const WORD: usize = 64;
+/// Characters of a sentence.
+const SENTENCE: usize = 2048;
+
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| clean(&text, WORD))
+}
+
+fn word_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    Ok(text.map(|text| clean(&text, WORD)))
+}
+
+fn sentence<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| clean(&text, SENTENCE))
 }
 
 fn about_blank() -> String {
@@ -114,6 +140,24 @@ mod tests {
         ];
         for (status, code, is_final) in expected {
             assert_eq!(Problem::new(status, code, "").is_final(), is_final, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn what_a_problem_says_is_safe_to_show_once_it_is_read() {
+        let hostile = "\u{1b}]0;title\u{7}\u{1b}[2J\nFAKE LINE\u{202e}\u{2028}\u{200b}".to_owned() + &"x".repeat(60_000);
+        let mut problem = Problem::new(403, &hostile, hostile.clone());
+        (problem.title, problem.kind) = (hostile.clone(), hostile.clone());
+        problem.correlation_id = Some(hostile.clone());
+        let violation = ProblemViolation { path: hostile.clone(), found: hostile.clone(), allowed: hostile };
+        problem.violations.push(violation);
+        let read: Problem = serde_json::from_str(&serde_json::to_string(&problem).unwrap()).unwrap();
+        let violation = &read.violations[0];
+        let words = [&read.kind, &read.title, &read.code, read.correlation_id.as_ref().unwrap()];
+        let sentences = [&read.detail, &violation.path, &violation.found, &violation.allowed];
+        for (text, most) in words.map(|word| (word, 1000)).into_iter().chain(sentences.map(|s| (s, 3000))) {
+            assert!(text.starts_with("\\u{1b}]0;title\\u{7}\\u{1b}[2J\\nFAKE LINE\\u{202e}"), "{text}");
+            assert!(text.len() < most && text.chars().all(boundkey_text::is_plain), "{text}");
         }
     }
 

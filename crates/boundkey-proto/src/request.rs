@@ -2,10 +2,11 @@
 
 use boundkey_keys::{Algorithm, PublicKey};
 use boundkey_lifecycle::MachineFacts;
+use boundkey_text::{clean, is_plain};
 use boundkey_token::{RequestedNames, Role};
 use serde::Deserialize;
 
-use crate::encoding::{decode, encode, excerpt, read_object};
+use crate::encoding::{decode, encode, read_object};
 use crate::limits::{
     MAX_FACT, MAX_FACTS, MAX_JOIN_STATE, MAX_NAME, MAX_NAMES, MAX_TTL_SECONDS, MIN_TTL_SECONDS,
 };
@@ -105,7 +106,7 @@ fn not_understood(json: &[u8], error: &serde_json::Error) -> ProtoError {
         }
         _ => ProtoError::MalformedRequest {
             member: "request",
-            found: excerpt(&error.to_string(), 200),
+            found: clean(&error.to_string(), 200),
             allowed: "the JSON of a request of version 1, without unknown or repeated members",
         },
     }
@@ -124,9 +125,9 @@ fn check_names(names: &RequestedNames) -> Result<(), ProtoError> {
     }
     for (member, list) in [("names.dns_names", &names.dns_names), ("names.principals", &names.principals)] {
         for name in list {
-            if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-                let found = format!("`{}`", excerpt(name, 64));
-                return Err(malformed(member, found, "names of 1 to 253 bytes without control characters"));
+            if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) {
+                let found = format!("`{}`", clean(name, 64));
+                return Err(malformed(member, found, "names of 1 to 253 bytes without control or invisible characters"));
             }
         }
     }
@@ -142,9 +143,9 @@ fn check_facts(facts: &MachineFacts) -> Result<(), ProtoError> {
     ];
     let mut sum: usize = facts.roles.iter().map(|role| role.as_str().len()).sum();
     for (member, text) in texts {
-        if text.len() > MAX_FACT || text.chars().any(char::is_control) {
-            let found = format!("`{}`", excerpt(text, 64));
-            return Err(malformed(member, found, "at most 256 bytes without control characters"));
+        if text.len() > MAX_FACT || !text.chars().all(is_plain) {
+            let found = format!("`{}`", clean(text, 64));
+            return Err(malformed(member, found, "at most 256 bytes without control or invisible characters"));
         }
         sum += text.len();
     }

@@ -1,11 +1,12 @@
 use boundkey_keys::MasterKey;
 use boundkey_lifecycle::{Evidence, Hash32, Position, Proven, SecretEvidence, StateEvidence};
+use boundkey_text::clean;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
 use crate::challenge::check_challenge;
-use crate::encoding::{Text, decode_32, excerpt, present, read_object};
+use crate::encoding::{Text, decode_32, present, read_object};
 use crate::limits::{MAX_BODY, MAX_CHALLENGE, MAX_PROOFS};
 use crate::proof::{ProofContext, ProofPurpose};
 use crate::{Begin, PROTOCOL_VERSION, Problem, Request, Transcript, open_state};
@@ -131,7 +132,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProtoError> {
     if body.len() > MAX_BODY {
         return Err(ProtoError::BodyTooLarge { found: body.len() });
     }
-    read_object(body).map_err(|error| ProtoError::MalformedBody(excerpt(&error.to_string(), 200)))
+    read_object(body).map_err(|error| ProtoError::MalformedBody(clean(&error.to_string(), 200)))
 }
 
 fn secret_proof(text: &str) -> Result<[u8; 32], ProtoError> {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use boundkey_document::{Fields, Item, format_time};
+use boundkey_document::{Fields, Item, format_time, quoted};
+use boundkey_text::is_plain;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -59,12 +60,15 @@ fn read_labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
         let limit = |what, length: usize, limit| {
             fields.faults().report(&path, format!("a {what} of {length} bytes"), format!("at most {limit}"));
         };
-        if key.trim().is_empty() || key.contains(char::is_control) {
+        if key.trim().is_empty() || !key.chars().all(is_plain) {
             fields.faults().report_key(
                 &path,
                 "an empty or unprintable label name",
                 "a label name of one line",
             );
+        }
+        if !value.chars().all(is_plain) {
+            fields.faults().report(&path, quoted(value), "one line without control or invisible characters");
         }
         if key.len() > MAX_LABEL_KEY {
             limit("label name", key.len(), MAX_LABEL_KEY);

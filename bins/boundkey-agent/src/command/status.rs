@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use boundkey_client::{Clock as _, Status, SystemClock, show_time};
 use boundkey_console::{FormatOption, print_as};
+use boundkey_text::clean;
 use clap::Args;
 use time::OffsetDateTime;
 
@@ -29,11 +30,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Characters of a line.
+const MOST: usize = 4096;
+
 fn text(status: &Status, now: OffsetDateTime) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<14} {value}");
+        // The data directory may be another user's. Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<14} {}", clean(value, MOST));
     };
     line("health", if status.healthy { "healthy" } else { "NOT HEALTHY" });
     for problem in &status.problems {

@@ -33,7 +33,7 @@ pub(super) fn parse(binary: &[u8]) -> Result<PrivateKey, KeyFileError> {
     } else if name == Algorithm::EcdsaP256.openssh().as_bytes() {
         p256(&mut inner)?
     } else {
-        let found: String = String::from_utf8_lossy(name).chars().take(40).collect();
+        let found = boundkey_text::clean(&String::from_utf8_lossy(name), 40);
         return Err(KeyFileError::Unsupported { found });
     };
     let _comment = inner.string()?;

@@ -77,10 +77,7 @@ fn accepted(word: &str) -> Option<Algorithm> {
 
 /// Enough to recognise what was given, little enough to repeat no secret.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
+    boundkey_text::clean(text, 40)
 }
 
 /// The wire form (RFC 4253 6.6, RFC 5656 3.1, RFC 8709 4).

@@ -7,6 +7,7 @@ use boundkey_api::{LockRequest, Page};
 use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
 use boundkey_store::keys;
 use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record};
+use boundkey_text::is_plain;
 use boundkey_token::{Lock, LockTarget};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -216,6 +217,9 @@ async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, 
     Ok(names)
 }
 
+/// Of a target or a message, in bytes.
+const MAX_TEXT: usize = 1024;
+
 /// `POST /v1/locks`
 pub(super) async fn set(
     State(service): State<Service>,
@@ -223,6 +227,14 @@ pub(super) async fn set(
     bytes: axum::body::Bytes,
 ) -> Result<Json<Value>, Refusal> {
     let request: LockRequest = body(&bytes)?;
+    let texts = [Some(describe(&request.target).1), request.message.as_deref()];
+    if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT || !text.chars().all(is_plain)) {
+        return Err(Refusal::new(
+            422,
+            "invalid_resource",
+            "spec.target and spec.message are one line each, of at most 1024 bytes, without control or invisible characters",
+        ));
+    }
     if describe(&request.target).1.is_empty() {
         return Err(Refusal::new(
             422,

@@ -55,6 +55,35 @@ fn command(program: &str, words: &[&str], closed: &str) -> Command {
     command
 }
 
+/// A child that does not outlive its test.
+struct Held(Child);
+
+impl Held {
+    fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 fn ended(child: &mut Child, what: &str) -> ExitStatus {
     let started = Instant::now();
     loop {
@@ -158,7 +187,7 @@ fn as_ever(program: &str, words: &[String], reader: Reader) {
     let what = format!("{program} {words:?}, standard error: {reader:?}");
     let (stderr, _kept) = given_to(reader);
     let closed = if reader == Reader::Nobody { "2>&-" } else { "" };
-    let mut child = command(program, &words, closed).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    let mut child = Held::spawn(command(program, &words, closed).stdout(Stdio::piped()).stderr(stderr));
     let mut stdout = child.stdout.take().unwrap();
     let reading = std::thread::spawn(move || {
         let mut out = Vec::new();
@@ -209,7 +238,7 @@ fn an_agent_outlives_the_readers_of_its_log() {
             let words = ["start", "-c", &config, "--log-format", format, "--log-level", "trace"];
             let closed = if reader == Reader::Nobody { "2>&-" } else { "" };
             let (stderr, _kept) = given_to(reader);
-            let mut child = command("boundkey-agent", &words, closed).stderr(stderr).spawn().unwrap();
+            let mut child = Held::spawn(command("boundkey-agent", &words, closed).stderr(stderr));
             let tried = |child: &mut Child| {
                 assert!(child.try_wait().unwrap().is_none(), "{what}: it ended");
                 std::fs::read_to_string(&notes).unwrap_or_default()
@@ -246,7 +275,7 @@ fn a_server_serves_whether_or_not_anybody_reads_what_it_says() {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             command = self::command("boundkey-server", &words, ">&- 2>&-");
         }
-        let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let mut child = Held::spawn(command.stdin(Stdio::null()).stdout(stdout).stderr(stderr));
         wait_for("the admin socket", || {
             assert!(child.try_wait().unwrap().is_none(), "{reader:?}: it ended");
             socket.exists()
@@ -264,7 +293,7 @@ fn lines_that_were_lost_are_counted_in_the_log_once_it_is_read_again() {
     let cluster = Cluster::prepare("lost-lines");
     let mut command = cluster.server_command(&["--log-level", "trace", "--log-format", "json"]);
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    let mut child = Held::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer));
     drop(command);
     wait_for("the admin socket", || cluster.data_dir().join("admin.sock").exists());
     // More than the pipe (64 KiB) and the queue (1 MiB) hold.
