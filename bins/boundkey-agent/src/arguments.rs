@@ -4,7 +4,7 @@ use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR};
 use boundkey_console::{CompletionOptions, LogOptions, ManOptions};
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{configure, forget, install, keypair, renew, start, status};
+use crate::command::{check_config, configure, forget, install, keypair, renew, start, status};
 
 /// Joins this machine to a cluster with a bound keypair, and keeps its certificates fresh.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Keypair(keypair::Options),
     /// Write a configuration from flags
     Configure(configure::Options),
+    /// Check a configuration and what it names, and start nothing
+    CheckConfig(check_config::Options),
     /// Ask the running agent to renew now
     Renew(renew::Options),
     /// Wipe the state: the machine is enrolled anew afterwards (for golden images)

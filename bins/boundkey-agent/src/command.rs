@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod check_config;
 pub(crate) mod configure;
 pub(crate) mod forget;
 pub(crate) mod install;

@@ -23,6 +23,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Status(options) => return command::status::run(&options),
         Verb::Keypair(options) => command::keypair::run(&options)?,
         Verb::Configure(options) => command::configure::run(&options)?,
+        Verb::CheckConfig(options) => command::check_config::run(&options)?,
         Verb::Renew(options) => command::renew::run(&options)?,
         Verb::Forget(options) => command::forget::run(&options)?,
         Verb::Install(options) => command::install::run(&options)?,

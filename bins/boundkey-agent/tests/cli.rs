@@ -37,12 +37,13 @@ fn config(dir: &Path, lines: &str) -> PathBuf {
 
 #[test]
 fn every_command_has_help_with_status_0_and_wrong_usage_has_status_2() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["start"],
         &["status"],
         &["keypair", "create"],
         &["configure"],
+        &["check-config"],
         &["renew"],
         &["forget"],
         &["install", "systemd"],
@@ -395,4 +396,87 @@ fn status_says_of_another_machines_state_what_start_says() {
     assert!(!err.contains("state of another machine"), "{err}");
     let (_, out, _) = run(&["status", "-c", path(&file)]);
     assert!(!out.contains("state of another machine"), "{out}");
+}
+
+#[test]
+fn a_configuration_is_checked_with_all_that_it_names_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |file: &Path| run(&["check-config", "-c", path(file)]);
+    let file = config(dir.path(), "");
+    assert_eq!(check(&file), (0, format!("{}: ok\n", file.display()), String::new()));
+
+    let (status, out, err) = check(&config(dir.path(), "ssh_servce: {}\noutputs: [{type: tsl, path: /o}]\n"));
+    assert_eq!((status, out.as_str(), err.lines().count()), (1, "", 2), "{err}");
+
+    let secret = dir.path().join("secret");
+    let here = dir.path().display();
+    std::fs::write(dir.path().join("ca.pem"), "no certificate\n").unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    std::fs::write(dir.path().join("rsa.pub"), "ssh-dss AAAA\n").unwrap();
+    let text = format!(
+        "agent:\n  data_dir: {here}/data\n  join_params:\n    token_name: t\n    bound_keypair: {{registration_secret_path: {}}}\n  \
+         server: 127.0.0.1:1\n  ca_file: {here}/ca.pem\nssh_service: {{enabled: true}}\noutputs:\n\
+         - {{type: tls, path: {here}/file, owner: no-such-user}}\n\
+         - {{type: tls, path: {here}/two, group: no-such-group}}\n\
+         - {{type: openssh_host, path: {here}/three, host_key: {here}/rsa}}\n",
+        secret.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let (status, out, err) = check(&file);
+    assert_eq!((status, out.as_str()), (1, ""));
+    let expected = [
+        format!("cannot read `registration_secret_path` {}: No such file or directory", secret.display()),
+        format!("`ca_file` {here}/ca.pem holds no PEM certificate"),
+        "outputs[0]: this system has no user `no-such-user`".to_owned(),
+        format!("outputs[0].path: {here}/file is no directory; allowed: a directory"),
+        "outputs[1]: this system has no group `no-such-group`".to_owned(),
+        format!("outputs[2].host_key: cannot use the host key {here}/rsa.pub"),
+    ];
+    assert_eq!(err.lines().count(), expected.len(), "{err}");
+    for (line, expected) in err.lines().zip(&expected) {
+        assert!(line.contains(expected.as_str()), "{line}\nis not\n{expected}");
+    }
+    assert!(!dir.path().join("data").exists() && !dir.path().join("two").exists(), "nothing was made");
+}
+
+#[test]
+fn every_command_has_a_man_page_and_none_names_a_page_that_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man/man1");
+    assert_eq!(run(&["man", path(&pages)]), (0, String::new(), String::new()));
+    let made: Vec<String> = std::fs::read_dir(&pages)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for page in ["boundkey-agent.1", "boundkey-agent-start.1", "boundkey-agent-keypair-create.1"] {
+        assert!(made.iter().any(|made| made == page), "{page}: {made:?}");
+    }
+    let start = std::fs::read_to_string(pages.join("boundkey-agent-start.1")).unwrap();
+    for flag in ["oneshot", "timeout", "accept\\-machine", "config"] {
+        assert!(start.contains(flag), "{flag}: {start}");
+    }
+    for page in &made {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap().replace("\\-", "-");
+        for (before, _) in text.match_indices("(1)").map(|(at, _)| text.split_at(at)) {
+            let name = before.rsplit(|c: char| c.is_whitespace() || c == '\\').next().unwrap();
+            let name = name.strip_prefix("fB").unwrap_or(name);
+            assert!(made.contains(&format!("{name}.1")), "{page} names {name}(1)");
+        }
+    }
+    let (status, top, _) = run(&["man"]);
+    assert_eq!(status, 0);
+    assert_eq!(top, std::fs::read_to_string(pages.join("boundkey-agent.1")).unwrap());
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let output = Command::new(env!("CARGO_BIN_EXE_boundkey-agent"))
+        .args(["configure", "--server", "s:1", "--token", "t"])
+        .env("BOUNDKEY_LOG", "")
+        .env("BOUNDKEY_REGISTRATION_SECRET", "")
+        .env("BOUNDKEY_STATIC_KEY", "")
+        .env("NOTIFY_SOCKET", "")
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }

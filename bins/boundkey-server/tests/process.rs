@@ -18,7 +18,11 @@ fn directory() -> TempDir {
 fn command(data: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(SERVER);
     command.arg("start").arg("--data-dir").arg(data).args(["--listen", "127.0.0.1:0"]).args(more);
-    command.env_remove("BOUNDKEY_MASTER_KEY").env_remove("CREDENTIALS_DIRECTORY").env_remove("NOTIFY_SOCKET");
+    command
+        .env_remove("BOUNDKEY_LOG")
+        .env_remove("BOUNDKEY_MASTER_KEY")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("NOTIFY_SOCKET");
     command
 }
 
@@ -256,6 +260,64 @@ fn resources_are_applied_at_start_before_it_is_ready() {
         let (status, said) = Server::start(&mut command(&data, &apply)).end();
         assert_eq!(status, Some(0), "{said}");
     }
+}
+
+#[test]
+fn flags_win_over_the_variable_and_that_over_the_configuration_and_json_lines_are_flat() {
+    let place = directory();
+    let data = place.path().join("bk");
+    let config = place.path().join("server.yaml");
+    fs::write(&config, "cluster_name: example.com\nlog: {level: error}\n").unwrap();
+    let flag = config.to_str().unwrap();
+    // It starts with the warning that only this machine can reach it.
+    for (variable, flags, warned) in [
+        ("", &[][..], false),
+        ("warn", &[], true),
+        ("error", &["--log-level", "warn"], true),
+        ("warn", &["--log-level", "off"], false),
+        ("verbose", &[], true),
+        ("error", &["--log-level", "info", "--log-format", "json"], true),
+    ] {
+        let words = [&["-c", flag], flags].concat();
+        let (status, said) = Server::start(command(&data, &words).env("BOUNDKEY_LOG", variable)).end();
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(said.contains("only this machine can reach"), warned, "{variable} {flags:?}: {said}");
+        if variable == "verbose" {
+            assert!(said.contains("log level: found `verbose`; allowed: off, error, warn,"), "{said}");
+        }
+        if flags.contains(&"json") {
+            for line in said.lines() {
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                assert!(line["timestamp"].is_string() && line["fields"].is_null(), "{line}");
+                assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_master_key_variable_is_one_that_is_not_set() {
+    let place = directory();
+    let data = place.path().join("bk");
+    let mut command = command(&data, &["--cluster-name", "example.com"]);
+    command.env("BOUNDKEY_MASTER_KEY", "").env("CREDENTIALS_DIRECTORY", "");
+    assert_eq!(Server::start(&mut command).end().0, Some(0));
+    assert!(data.join("master.key").exists());
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let place = directory();
+    let pages = place.path().join("man1");
+    let output = Command::new(SERVER).arg("man").arg(&pages).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let top = fs::read_to_string(pages.join("boundkey-server.1")).expect("the first page");
+    for name in ["start", "configure", "check-config", "backup", "restore", "completions", "man"] {
+        assert!(pages.join(format!("boundkey-server-{name}.1")).is_file(), "{name}");
+        let named = format!("boundkey\\-server\\-{}(1)", name.replace('-', "\\-"));
+        assert!(top.contains(&named), "{name}: {top}");
+    }
+    assert_eq!(top.matches("(1)").count(), 7, "{top}");
 }
 
 /// Runs the server inside a mount namespace of its own, where `mount` prepares the data directory.

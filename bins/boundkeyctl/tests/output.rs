@@ -151,3 +151,16 @@ fn every_command_has_a_man_page() {
     assert_eq!(said.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&said.stderr).contains("cannot make /proc/nowhere"));
 }
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let output = Command::new(CTL)
+        .args(["tokens", "ls"])
+        .env("BOUNDKEY_DATA_DIR", "")
+        .env("BOUNDKEY_ADMIN_SOCKET", "")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no server answers at /var/lib/boundkey-server/admin.sock"), "{said}");
+}

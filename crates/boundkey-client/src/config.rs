@@ -1,5 +1,6 @@
 //! The agent's configuration: the guide's YAML, checked as a whole before anything starts.
 
+mod check;
 mod outputs;
 mod read;
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod tests;
 
 pub use check::ResultError;
 pub use error::{JoinError, Remedy};
+pub(crate) use plan::read_host_key;
 pub use plan::{JoinPlan, SshWish};
 
 use std::time::Duration;

@@ -72,6 +72,14 @@ pub enum OutputError {
     NoSshCertificate,
 }
 
+/// Do the user and the group that an output is for exist?
+///
+/// # Errors
+/// The first that does not.
+pub(crate) fn check_access(access: &FileAccess) -> Result<(), AccessError> {
+    access::resolve(access).map(drop)
+}
+
 /// What was done to one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use boundkey_files::{Owners, open_file};
 use boundkey_keys::PublicKey;
 use boundkey_proto::CaBundle;
+use boundkey_text::clean;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use time::OffsetDateTime;
@@ -352,15 +353,20 @@ fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Names of a foreign certificate that are told.
+const SHOWN: usize = 16;
+
 fn names(items: &[String]) -> String {
     if items.is_empty() {
         return "no name at all".to_owned();
     }
-    items.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let shown = items.iter().take(SHOWN).map(|name| format!("`{}`", clean(name, 253)));
+    let more = (items.len() > SHOWN).then(|| format!("{} more", items.len() - SHOWN));
+    shown.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 fn server_says(date: &Option<String>) -> String {
-    date.as_ref().map(|date| format!(" (the server's says {date})")).unwrap_or_default()
+    date.as_ref().map(|date| format!(" (the server's says {})", clean(date, 64))).unwrap_or_default()
 }
 
 /// The TLS settings of a connection: TLS 1.3 on ring, no resumption (each connection is checked anew).

@@ -33,8 +33,10 @@ pub fn man(options: &ManOptions, command: Command) -> anyhow::Result<()> {
     match &options.dir {
         Some(dir) => write_pages(dir, command),
         None => {
+            let mut command = command.disable_help_subcommand(true);
+            command.build();
             let mut page = Vec::new();
-            clap_mangen::Man::new(command.disable_help_subcommand(true)).render(&mut page)?;
+            clap_mangen::Man::new(command).render(&mut page)?;
             print_bytes(&page)
         }
     }

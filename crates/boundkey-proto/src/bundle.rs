@@ -54,7 +54,8 @@ impl CaBundle {
     }
 
     fn check(&self) -> Result<(), BundleError> {
-        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER || !self.cluster.chars().all(is_plain) {
+        if self.cluster.is_empty() || self.cluster.len() > MAX_CLUSTER || !self.cluster.chars().all(is_plain)
+        {
             return Err(BundleError::Content("cluster"));
         }
         if self.note.as_ref().is_some_and(|note| note.len() > MAX_NOTE || !note.chars().all(is_plain)) {

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_a_problem_says_is_safe_to_show_once_it_is_read() {
-        let hostile = "\u{1b}]0;title\u{7}\u{1b}[2J\nFAKE LINE\u{202e}\u{2028}\u{200b}".to_owned() + &"x".repeat(60_000);
+        let hostile = "\u{1b}]0;title\u{7}\u{1b}[2J\nFAKE LINE\u{202e}\u{2028}\u{200b}".to_owned()
+            + &"x".repeat(60_000);
         let mut problem = Problem::new(403, &hostile, hostile.clone());
         (problem.title, problem.kind) = (hostile.clone(), hostile.clone());
         problem.correlation_id = Some(hostile.clone());

@@ -127,7 +127,11 @@ fn check_names(names: &RequestedNames) -> Result<(), ProtoError> {
         for name in list {
             if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) {
                 let found = format!("`{}`", clean(name, 64));
-                return Err(malformed(member, found, "names of 1 to 253 bytes without control or invisible characters"));
+                return Err(malformed(
+                    member,
+                    found,
+                    "names of 1 to 253 bytes without control or invisible characters",
+                ));
             }
         }
     }
@@ -145,7 +149,11 @@ fn check_facts(facts: &MachineFacts) -> Result<(), ProtoError> {
     for (member, text) in texts {
         if text.len() > MAX_FACT || !text.chars().all(is_plain) {
             let found = format!("`{}`", clean(text, 64));
-            return Err(malformed(member, found, "at most 256 bytes without control or invisible characters"));
+            return Err(malformed(
+                member,
+                found,
+                "at most 256 bytes without control or invisible characters",
+            ));
         }
         sum += text.len();
     }

@@ -205,6 +205,7 @@ impl Running {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a test that fails shows what its programs said")]
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.child.kill());

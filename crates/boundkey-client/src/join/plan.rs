@@ -93,7 +93,7 @@ impl JoinPlan {
 }
 
 /// The public half of an sshd host key, from the `.pub` file beside it.
-pub(super) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
+pub(crate) fn read_host_key(path: &Path) -> Result<PublicKey, JoinError> {
     let mut public = path.as_os_str().to_owned();
     public.push(".pub");
     let public = PathBuf::from(public);

@@ -20,8 +20,8 @@ pub(super) fn check(
     if line.trim_end().contains(['\n', '\r']) {
         return Err(bad("it has more than one line"));
     }
-    let certificate =
-        Certificate::from_openssh(line.trim_end()).map_err(|e| ResultError::Ssh(e.to_string()))?;
+    let certificate = Certificate::from_openssh(line.trim_end())
+        .map_err(|e| ResultError::Ssh(boundkey_text::clean(&e.to_string(), 200)))?;
     if as_key(certificate.public_key()).as_ref() != Some(key) {
         return Err(ResultError::OtherKey { what: "OpenSSH" });
     }

@@ -187,6 +187,16 @@ fn out_of_bounds() -> Vec<Value> {
         ),
         ("a principal with NUL", with("names.principals", json!(["root\u{0}"])), "names.principals"),
         ("a hostname with an escape sequence", with("facts.hostname", json!("\u{1b}[2J")), "facts.hostname"),
+        (
+            "a hostname that turns round",
+            with("facts.hostname", json!("web-1\u{202e}gpj.exe")),
+            "facts.hostname",
+        ),
+        (
+            "a DNS name with an invisible character",
+            with("names.dns_names", json!(["a\u{200b}.example.com"])),
+            "names.dns_names",
+        ),
         ("a fact too long", with("facts.version", json!("v".repeat(257))), "facts.version"),
         ("facts too long together", with("facts", long_facts), "facts"),
         ("a join state too long", with("join_state", json!("s".repeat(8193))), "join_state"),
@@ -207,4 +217,24 @@ fn a_request_reads_back_as_it_was_encoded() {
     request.new_key = Some(public(NEW));
     request.join_state = Some("state".to_owned());
     assert_eq!(Request::decode(&request.encode()), Ok(request));
+}
+
+#[test]
+fn a_request_with_invisible_characters_is_refused() {
+    for hidden in
+        ['\u{1b}', '\n', '\u{85}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{200b}', '\u{feff}', '\u{ad}']
+    {
+        let text = format!("web-1{hidden}gpj.exe");
+        for (path, value) in [
+            ("facts.hostname", json!(text)),
+            ("facts.os", json!(text)),
+            ("names.dns_names", json!([text])),
+            ("names.principals", json!([text])),
+        ] {
+            let refused = Request::decode(&b64(with(path, value).as_bytes())).unwrap_err();
+            let said = refused.to_string();
+            assert!(said.contains(path) && !said.contains(hidden), "{path}, {hidden:?}: {said}");
+            assert!(said.contains("without control or invisible characters"), "{said}");
+        }
+    }
 }

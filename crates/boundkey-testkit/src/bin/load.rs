@@ -1,5 +1,5 @@
 //! `cargo xtask load`: joins against a real server over TLS, as fast as one core asks for them, and what each costs the server.
-#![expect(clippy::print_stdout, reason = "a report for people")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for people")]
 
 use std::collections::VecDeque;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
 //! Runs simulated worlds for a while, or one of them again. `cargo xtask simulate` builds and starts it.
-#![expect(clippy::print_stdout, reason = "a program that talks to people")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to people")]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ thread_local! {
 }
 
 /// What the act returns, or how it panicked. Nothing is printed of that; panics elsewhere are told as always.
+#[expect(clippy::print_stderr, reason = "the last word of a process that ends")]
 pub(super) fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

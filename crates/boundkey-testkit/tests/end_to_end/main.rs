@@ -5,6 +5,7 @@ mod bad_input;
 mod certificates;
 mod faults;
 mod guide;
+mod hostile_server;
 mod hosts;
 mod overload;
 mod readers;
