@@ -13,6 +13,7 @@ import json
 import pathlib
 import re
 import sys
+import unicodedata
 from datetime import datetime
 
 try:
@@ -220,8 +221,9 @@ def roles_of(value):
     return [ROLES[entry.lower()] for entry in value]
 
 
-def control(text):
-    return any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text)
+def hidden(text):
+    """Characters that do not show themselves, or move others: of these general categories, and all blanks but U+0020."""
+    return any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs") and c != " " for c in text)
 
 
 def decode_request(encoded):
@@ -283,12 +285,12 @@ def bounds(request):
     for member, names in request["names"].items():
         bound(len(names) <= 64, f"names.{member}")
     for member in ("dns_names", "principals"):
-        fine = (1 <= len(name.encode()) <= 253 and not control(name) for name in request["names"][member])
+        fine = (1 <= len(name.encode()) <= 253 and not hidden(name) for name in request["names"][member])
         bound(all(fine), f"names.{member}")
     total = sum(len(role) for role in request["facts"]["roles"])
     for member in ("hostname", "os", "arch", "version"):
         text = request["facts"][member]
-        bound(len(text.encode()) <= 256 and not control(text), f"facts.{member}")
+        bound(len(text.encode()) <= 256 and not hidden(text), f"facts.{member}")
         total += len(text.encode())
     bound(total <= 1024, "facts")
     bound(60 <= request.get("ttl_seconds", 60) <= 31622400, "ttl_seconds")

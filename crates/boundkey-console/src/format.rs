@@ -7,12 +7,10 @@ use crate::standard::print;
 
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "documentation of a variant would take three lines of every command's help")]
 pub enum Format {
-    /// For people.
     Text,
-    /// One indented value.
     Json,
-    /// The same value.
     Yaml,
 }
 

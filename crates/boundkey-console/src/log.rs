@@ -11,12 +11,11 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use crate::standard::log_line;
 
-/// The form of the lines.
+/// The form of the lines: for people, or an object each with `timestamp`, `level`, `message`, and what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "documentation of a variant would take three lines of every command's help")]
 pub enum LogFormat {
-    /// For people.
     Text,
-    /// An object on each line: `timestamp`, `level`, `message`, and what belongs to it.
     Json,
 }
 

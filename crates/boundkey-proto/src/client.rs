@@ -129,7 +129,7 @@ fn read<'a, T: Deserialize<'a>>(status: u16, body: &'a [u8]) -> Result<T, Client
         return Err(ClientError::TooLarge { found: body.len() });
     }
     if body.trim_ascii_start().first() != Some(&b'{') {
-        let begins = clean(&String::from_utf8_lossy(body.get(..200).unwrap_or(body)), 60);
+        let begins = clean(String::from_utf8_lossy(body.get(..200).unwrap_or(body)).trim_start(), 60);
         return Err(ClientError::NotJson { status, begins });
     }
     serde_json::from_slice(body)

@@ -224,7 +224,7 @@ fn a_captive_portal_is_named_for_what_it_is() {
     let error = read_answer(200, b"\n<!DOCTYPE html>\n<title>Sign in</title>").expect_err("no answer");
     assert_eq!(
         error.to_string(),
-        "the answer (HTTP 200) is not from a boundkey server, it begins with ` <!DOCTYPE html> <title>Sign in</title>`: \
+        "the answer (HTTP 200) is not from a boundkey server, it begins with `<!DOCTYPE html>\\n<title>Sign in</title>`: \
          a proxy or a captive portal stands in between, or the address is wrong"
     );
     let error = read_answer(200, &vec![b'{'; 65_537]).expect_err("no answer");

@@ -64,7 +64,7 @@ fn what_is_no_answer_is_quoted_in_part() {
     assert_eq!(begins(&sixty), sixty);
     assert_eq!(begins(&"h".repeat(61)), format!("{sixty}..."));
     assert_eq!(begins(&"h".repeat(500)), format!("{sixty}..."));
-    assert_eq!(begins("a\u{1b}[31mb"), "a [31mb");
+    assert_eq!(begins("a\u{1b}[31mb"), "a\\u{1b}[31mb");
 }
 
 fn certified(change: impl FnOnce(&mut Request)) -> [u8; 32] {
