@@ -379,3 +379,27 @@ fn misspelt(base: &str, line: usize) -> String {
     lines[line].remove(at);
     lines.into_iter().map(|line| line + "\n").collect()
 }
+
+#[test]
+fn invisible_characters_in_labels_and_messages_are_refused_and_shown_escaped() {
+    let token = r#"{"kind": "token", "version": "v2", "metadata": {"name": "web", "labels": {"a\u202eb": "1", "site": "ber\u200blin"}},
+        "spec": {"roles": ["Node"], "join_method": "bound_keypair"}}"#;
+    let lock = r#"{"kind": "lock", "version": "v2", "metadata": {"name": "l"},
+        "spec": {"target": {"join_token": "web"}, "message": "stolen\u2028by J."}}"#;
+    let told = |text: &str| match boundkey_token::read_resources(text.as_bytes()) {
+        Err(boundkey_token::ResourceError::Violations(found)) => {
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let (of_token, of_lock) = (told(token).join("\n"), told(lock).join("\n"));
+    assert!(of_token.contains("a label name of one line"), "{of_token}");
+    assert!(
+        of_token.contains("metadata.labels.site: found `ber\\u{200b}lin`; allowed: one line without control"),
+        "{of_token}"
+    );
+    assert!(of_lock.contains("spec.message: found `stolen\\u{2028}by J.`; allowed: one line"), "{of_lock}");
+    for hidden in ['\u{202e}', '\u{200b}', '\u{2028}'] {
+        assert!(!of_token.contains(hidden) && !of_lock.contains(hidden), "{of_token}\n{of_lock}");
+    }
+}

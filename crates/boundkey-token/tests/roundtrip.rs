@@ -22,6 +22,7 @@ fn some_time() -> impl Strategy<Value = OffsetDateTime> {
 
 fn printable() -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,20}", "\\PC{0,8}"]
+        .prop_map(|text: String| text.chars().filter(|c| boundkey_text::is_plain(*c)).collect())
 }
 
 fn labels() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {

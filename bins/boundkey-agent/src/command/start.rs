@@ -35,6 +35,9 @@ pub(crate) struct Options {
     accept_machine: bool,
 }
 
+/// On all the processors that Linux agents are built for.
+const SIGXFSZ: i32 = 25;
+
 /// Of the runtime, the signals, the state and one connection.
 const DESCRIPTORS: usize = 24;
 
@@ -53,6 +56,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // A file that may not grow (`ulimit -f`) is a write that fails; with nobody to take the signal it ends the process.
+        signal(SignalKind::from_raw(SIGXFSZ))?;
         if options.oneshot {
             once(&mut agent, options.timeout).await
         } else {

@@ -1,4 +1,5 @@
 //! A server that lies in what it says: nothing of it reaches a terminal, a log or the state as it came.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;

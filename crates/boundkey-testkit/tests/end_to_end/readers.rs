@@ -1,4 +1,5 @@
 //! Readers that go away, do not read, or were never there: what a program says is not its job, what it prints is.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -351,4 +352,33 @@ fn too_few_descriptors_are_named_and_nothing_panics() {
         }
     }
     assert!(!cluster.data_dir().exists() && !std::path::Path::new(&state).exists(), "nothing was made");
+}
+
+#[test]
+fn a_log_file_that_may_not_grow_ends_neither_server_nor_agent() {
+    let cluster = Cluster::prepare("file-limit");
+    let config = place(&cluster, "place") + "/dead.yaml";
+    let data = cluster.data_dir().display().to_string();
+    let server = ["start", "--data-dir", &data, "--listen", "127.0.0.1:0", "--cluster-name", "example.com"];
+    let log = cluster.path("log");
+    // Longer than the limit, whichever blocks the shell counts in.
+    std::fs::File::create(&log).unwrap().set_len(64 * 1024 * 1024).unwrap();
+    for (program, words, made) in [
+        ("boundkey-server", &server[..], cluster.data_dir().join("admin.sock")),
+        ("boundkey-agent", &["start", "-c", &config], cluster.path("place").join("dead/status.json")),
+    ] {
+        let append = || std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg("ulimit -f 20000; exec \"$0\" \"$@\"").arg(binary(program)).args(words);
+        shell.stdin(Stdio::null()).stdout(append()).stderr(append());
+        let mut child = Held::spawn(&mut shell);
+        wait_for(program, || {
+            assert!(child.try_wait().unwrap().is_none(), "{program} ended");
+            made.exists()
+        });
+        signal(&child, "HUP");
+        signal(&child, "TERM");
+        assert_eq!(ended(&mut child, program).code(), Some(0), "{program}");
+    }
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 64 * 1024 * 1024);
 }
