@@ -210,7 +210,7 @@ impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
         // A file that may not grow (`ulimit -f`) is a write that fails; with nobody to take the signal it ends the process.
-        listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+        drop(listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
-use boundkey_testkit::{binary, run};
+use boundkey_testkit::{Cluster, binary, run};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -121,4 +121,17 @@ fn what_a_false_server_says_is_cleaned_in_log_status_and_state() {
         let state = std::fs::read_to_string(data.join("state.json")).unwrap();
         assert_clean(&format!("{kind}: state.json"), &state.replace("\\\\u", "\\u"));
     }
+}
+
+#[test]
+fn an_administrator_stores_no_hidden_characters_in_a_lock() {
+    let cluster = Cluster::start("hidden");
+    for hidden in ['\u{1b}', '\n', '\u{202e}', '\u{200b}'] {
+        let text = format!("stolen{hidden}by J.");
+        let said = cluster.ctl(&["lock", "--token", "web", "--message", &text]).failure();
+        assert!(said.contains("without control or invisible characters"), "{said}");
+        let said = cluster.ctl(&["lock", "--host", &text]).failure();
+        assert!(said.contains("spec.target and spec.message are one line each"), "{said}");
+    }
+    assert!(cluster.ctl(&["get", "locks", "--format", "json"]).success().trim() == "[]");
 }
