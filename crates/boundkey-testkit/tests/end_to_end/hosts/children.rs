@@ -56,7 +56,7 @@ fn sigterm_ends_a_single_join_with_its_reload_commands_children() {
         status.is_some()
     });
     assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", once.printed());
-    assert!(once.printed().contains("error: stopped by a signal"), "{}", once.printed());
+    assert!(once.printed().contains("boundkey-agent: stopped by a signal"), "{}", once.printed());
     wait_for("the child to end", || !lives(&child));
     assert!(cluster.path("out/key.pem").exists());
 }
