@@ -1,5 +1,7 @@
 //! What the server answers to changes and questions.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -48,6 +50,38 @@ pub struct ExplainAnswer {
     pub reasons: Vec<String>,
     /// What runs out, or has no effect.
     pub warnings: Vec<String>,
+    /// What is to be done, in every state.
+    pub next_step: NextStep,
+}
+
+/// What an administrator does next.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NextStep {
+    /// A sentence. Where nothing is to be done, it says so.
+    pub text: String,
+    /// In this order; as typed into a shell.
+    pub commands: Vec<String>,
+}
+
+/// The answer to `POST /v1/locks`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LockAnswer {
+    /// The lock as `get` shows it.
+    pub lock: Value,
+    /// What it comes to: a sentence for people.
+    pub message: String,
+    /// What is allowed but likely not meant, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The answer to `DELETE`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Removed {
+    /// KIND/NAME
+    pub removed: String,
+    /// What it comes to: a sentence for people.
+    pub message: String,
 }
 
 /// `GET /v1/status`
@@ -71,10 +105,9 @@ pub struct ServerStatus {
     pub store: String,
     /// How many tokens there are.
     pub tokens: u64,
-    /// How many of them are bound.
-    pub bound: u64,
-    /// How many are locked.
-    pub locked: u64,
+    /// How many of them are in each state, as `tokens ls` counts them; states of none are left out.
+    #[serde(default)]
+    pub states: BTreeMap<String, u64>,
 }
 
 /// `GET /v1/webapi/find`: what a machine needs to know before it trusts the server.

@@ -11,7 +11,8 @@
 //! | `GET /v1/tokens?view=summary` | | [`Page`] of [`TokenSummary`] |
 //! | `POST /v1/tokens/NAME/VERB` | [`VerbRequest`] | [`VerbAnswer`], [`ExplainAnswer`] |
 //! | `GET /v1/nodes` | | [`Page`] of [`Node`] |
-//! | `POST /v1/locks` | [`LockRequest`] | the lock |
+//! | `POST /v1/locks` | [`LockRequest`] | [`LockAnswer`] |
+//! | `DELETE /v1/{tokens|bots|locks}/NAME` | | [`Removed`] |
 //! | `GET /v1/events` | | [`Page`] of [`Event`] |
 //! | `GET /v1/status` | | [`ServerStatus`] |
 //! | `GET /v1/webapi/find` | | [`Find`] |
@@ -31,7 +32,11 @@
 mod answers;
 mod listings;
 mod requests;
+mod words;
 
-pub use answers::{Applied, ApplyAnswer, ExplainAnswer, Find, ServerStatus, VerbAnswer};
+pub use answers::{
+    Applied, ApplyAnswer, ExplainAnswer, Find, LockAnswer, NextStep, Removed, ServerStatus, VerbAnswer,
+};
 pub use listings::{Event, Node, Page, TokenSummary};
 pub use requests::{ApplyRequest, LockRequest, VerbRequest};
+pub use words::{EVENT_CODES, TOKEN_STATES};

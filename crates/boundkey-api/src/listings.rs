@@ -65,6 +65,9 @@ pub struct Node {
     pub token: String,
     /// Its id, for life.
     pub host_id: String,
+    /// That of its token, as in [`TokenSummary::state`]; of one of many hosts that share a token `locked` if it is.
+    #[serde(default)]
+    pub state: String,
     /// As it said at its last join.
     pub hostname: String,
     /// As it asked for at its last join.
@@ -100,7 +103,7 @@ pub struct Event {
     pub source: Option<String>,
     /// Who acted: `join`, `admin:socket`, `server`.
     pub actor: String,
-    /// Also in the answer and in the server's log.
+    /// Also in the answer and in the server's log. Of refusals that were counted together: that of the last one.
     pub correlation_id: String,
     /// A sentence.
     pub detail: String,
@@ -110,4 +113,13 @@ pub struct Event {
     /// How often, for refusals that were counted together; else 0.
     #[serde(default)]
     pub count: u64,
+    /// Of refusals that were counted together: the id of the first one. Those between are in the server's log alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_correlation_id: Option<String>,
+    /// Of refusals that were counted together: when the first one was.
+    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<OffsetDateTime>,
+    /// Of refusals that were counted together: when the last one was.
+    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<OffsetDateTime>,
 }

@@ -37,7 +37,7 @@ pub struct VerbRequest {
 pub struct LockRequest {
     /// What is locked out.
     pub target: LockTarget,
-    /// Shown to whoever is locked out.
+    /// Why, for administrators: whoever is locked out is never told.
     #[serde(default)]
     pub message: Option<String>,
     /// Seconds until the lock ends by itself; none: until it is removed.

@@ -97,6 +97,29 @@ pub enum EventCode {
 }
 
 impl EventCode {
+    /// Every code of an event.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let verdicts = [
+            Self::Registered,
+            Self::Renewed,
+            Self::Recovered,
+            Self::InstanceJoined,
+            Self::CloneDetected,
+            Self::CloneSuspected,
+            Self::SecretReplayed,
+        ];
+        let verbs = [
+            Self::RecoveryGranted,
+            Self::RotationRequested,
+            Self::ResyncGranted,
+            Self::CertificatesRevoked,
+            Self::TokenReset,
+        ];
+        // `denied` is what clients are told; no verdict holds it.
+        let denials = Code::ALL.iter().filter(|code| **code != Code::Denied).map(|code| Self::Denied(*code));
+        verdicts.into_iter().chain(verbs).chain(denials)
+    }
+
     /// The text form, in snake case.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,6 +2,7 @@
 //!
 //! Both ask the same questions as `decide()`, through the same functions, and change nothing.
 
+mod next_step;
 mod running_out;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::decide::{certified_until, in_force, is_renewal, renewable_until, rotation_due, usable};
 use crate::{Enrolment, LockOrigin, Locks, OnboardingInForce, Policy};
+
+pub use next_step::NextStep;
 
 /// The derived state that `tokens ls` shows. Where several apply, the one that is first in this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +72,17 @@ impl LifecycleState {
             Self::Bound => "bound",
         }
     }
+
+    /// Would the next join of the right machine be admitted?
+    #[must_use]
+    pub fn admits(self) -> bool {
+        match self {
+            Self::Expired | Self::BotMissing | Self::Locked | Self::RegistrationExpired | Self::NoRecoveriesLeft => {
+                false
+            }
+            Self::Pending | Self::Shared | Self::Overdue | Self::RotationDue | Self::Bound => true,
+        }
+    }
 }
 
 impl std::fmt::Display for LifecycleState {
@@ -88,6 +102,8 @@ pub struct Explanation {
     pub reasons: Vec<String>,
     /// What runs out, has no effect, or weakens the token; with the remedy.
     pub warnings: Vec<String>,
+    /// What is to be done, in every state; also that nothing is.
+    pub next_step: NextStep,
 }
 
 /// A token and what its next join depends on, as it is shown to people: the questions of `decide()`, for the honest
@@ -118,9 +134,10 @@ impl View<'_> {
         let state = self.state();
         Explanation {
             state,
-            next_join: self.next_join(state),
+            next_join: self.next_join(),
             reasons: self.reasons(),
             warnings: self.warnings(),
+            next_step: self.next_step(),
         }
     }
 
@@ -207,7 +224,9 @@ impl View<'_> {
         rotation_due(self.token, self.enrolment, self.now).filter(|_| !self.is_insecure())
     }
 
-    fn next_join(&self, state: LifecycleState) -> String {
+    /// One sentence: what the next join of the right machine would come to.
+    pub fn next_join(&self) -> String {
+        let state = self.state();
         let with_rotation =
             if self.rotation_asked().is_some() { ", with a new key (the agent makes it)" } else { "" };
         match state {

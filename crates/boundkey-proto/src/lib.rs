@@ -96,7 +96,7 @@ pub use message::{
     Begin, BeginAnswer, Certificates, Complete, JoinAnswer, JoinKindName, JoinResult, PROTOCOL_VERSION,
     Request, SUPPORTED_VERSIONS,
 };
-pub use problem::{Problem, ProblemViolation};
+pub use problem::{Affected, Confirmation, Problem, ProblemViolation};
 pub use proof::PROOF_TYP;
 pub use receipt::{RECEIPT_TYP, sign_receipt, verify_receipt};
 pub use server::{ChallengeFault, ProtoError, Received, receive_begin, receive_complete};

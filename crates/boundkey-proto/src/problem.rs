@@ -1,5 +1,6 @@
 use boundkey_text::clean;
 use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
 
 /// A refusal: RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
 ///
@@ -30,6 +31,47 @@ pub struct Problem {
     /// Every fault of a resource that was applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<ProblemViolation>,
+    /// What is to be confirmed, where the code is `confirmation_required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
+}
+
+/// Whom an administrator's request would cut off. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Sent as `confirm=TAG`, it stands for this answer: the request is carried out if it still hits the same machines in
+    /// the same way. `confirm=true` carries it out whomever it hits.
+    #[serde(deserialize_with = "word")]
+    pub tag: String,
+    /// How many machines are hit.
+    pub machines: u64,
+    /// Who they are, by token: the first 20 of them.
+    pub affected: Vec<Affected>,
+}
+
+/// The machine behind a token (or the machines, if it is shared) that a request would cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affected {
+    /// The token.
+    #[serde(deserialize_with = "sentence")]
+    pub token: String,
+    /// How many machines hold it.
+    pub machines: u64,
+    /// The host's or bot instance's id.
+    #[serde(default, deserialize_with = "sentence_or_none", skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// As the machine said at its last join.
+    #[serde(default, deserialize_with = "sentence_or_none", skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The token's bot.
+    #[serde(default, deserialize_with = "sentence_or_none", skip_serializing_if = "Option::is_none")]
+    pub bot: Option<String>,
+    /// The last admitted join.
+    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub last_joined_at: Option<OffsetDateTime>,
+    /// What would happen to it: a sentence.
+    #[serde(deserialize_with = "sentence")]
+    pub consequence: String,
 }
 
 /// One fault of a resource.
@@ -60,6 +102,11 @@ fn word_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
     Ok(text.map(|text| clean(&text, WORD)))
 }
 
+fn sentence_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    Ok(text.map(|text| clean(&text, SENTENCE)))
+}
+
 fn sentence<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     String::deserialize(from).map(|text| clean(&text, SENTENCE))
 }
@@ -83,6 +130,7 @@ impl Problem {
             retry_after: None,
             correlation_id: None,
             violations: Vec::new(),
+            confirmation: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Audit events, written in the same commit as the change that they describe.
 
-use boundkey_store::records::{EventRecord, Record};
+use boundkey_store::records::{Counted, EventRecord, Record};
 use boundkey_store::{Write, keys};
 use time::OffsetDateTime;
 
@@ -21,6 +21,8 @@ pub struct Entry {
     pub notes: Vec<String>,
     /// How often, for refusals that were counted together; else 0.
     pub count: u64,
+    /// When these began and ended.
+    pub counted: Option<Counted>,
 }
 
 /// The events of one request, in order. Their writes go into the batch of the change.
@@ -63,6 +65,7 @@ impl<'a> Events<'a> {
             actor: self.context.actor.clone(),
             notes: entry.notes,
             count: entry.count,
+            counted: entry.counted,
         };
         // Several events of one request have one time and one correlation id: the number keeps their keys apart.
         let id = format!("{}-{:03}", self.context.correlation, self.writes.len());

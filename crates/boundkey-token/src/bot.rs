@@ -89,16 +89,18 @@ impl Bot {
     }
 
     /// What an administrator should know although the bot is allowed: one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warnings.extend(metadata::past("metadata.expires", self.expires, now, "this bot's tokens admit nobody"));
         match (self.admin_role, &self.token_prefix) {
-            (Some(AdminRole::Provisioner), None) => {
-                vec!["spec.token_prefix is not set: this provisioner may change every token".to_owned()]
-            }
+            (Some(AdminRole::Provisioner), None) => warnings
+                .push("spec.token_prefix is not set: this provisioner may change every token".to_owned()),
             (Some(AdminRole::Admin | AdminRole::Auditor), Some(_)) => {
-                vec!["spec.token_prefix has no effect: it limits provisioners only".to_owned()]
+                warnings.push("spec.token_prefix has no effect: it limits provisioners only".to_owned());
             }
-            _ => Vec::new(),
+            _ => {}
         }
+        warnings
     }
 
     /// `kind`, `metadata`, `spec`, `version` as JSON: keys sorted, unset dropped.

@@ -53,7 +53,7 @@ pub use bot::{AdminRole, Bot};
 pub use boundkey_document::Violation;
 pub use lock::{Lock, LockTarget};
 pub use name::{NameError, ResourceName};
-pub use names::{CertificateNames, RequestedNames};
+pub use names::{CertificateNames, NotAllowed, Principals, RequestedNames};
 pub use resource::{
     Resource, ResourceError, check_resource, check_resources, read_resource_json, read_resources,
 };

@@ -16,7 +16,7 @@ pub struct Lock {
     pub revision: Option<String>,
     /// `spec.target`.
     pub target: LockTarget,
-    /// `spec.message`: why, for people.
+    /// `spec.message`: why, for administrators; whoever is locked out is never told.
     pub message: Option<String>,
     /// `spec.expires`: in force until then.
     pub expires: Option<OffsetDateTime>,
@@ -65,6 +65,11 @@ impl Lock {
         let expires = spec.time("expires");
         spec.finish();
         Some(Self { name: metadata.name?, revision: metadata.revision, target: target?, message, expires })
+    }
+
+    /// What an administrator should know although the lock is allowed: one sentence each.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+        metadata::past("spec.expires", self.expires, now, "this lock keeps nobody out").into_iter().collect()
     }
 
     /// `kind`, `metadata`, `spec`, `version` as JSON: keys sorted, unset dropped.

@@ -96,6 +96,17 @@ pub(crate) fn listed<'d>(fields: &mut Fields<'d>, key: &'static str, element: &s
     Some(items)
 }
 
+/// The warning about a time that has passed already: a typing error, mostly, for it has its effect at once.
+pub(crate) fn past(
+    field: &str,
+    time: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+    effect: &str,
+) -> Option<String> {
+    let time = time.filter(|time| *time <= now)?;
+    Some(format!("{field} {} is in the past: {effect}", format_time(time)))
+}
+
 /// The object that every kind prints: `kind`, `metadata`, `spec`, `version`.
 pub(crate) fn print(
     kind: &str,

@@ -5,22 +5,23 @@ use boundkey_document::{Fields, format_duration, quoted};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
+use crate::ResourceName;
 use crate::metadata::listed;
 
 /// `spec.certificates`: the names a token allows. `None` of a field: its default, and nothing else.
 ///
 /// ```
-/// use boundkey_token::{CertificateNames, RequestedNames};
+/// use boundkey_token::{CertificateNames, Principals, RequestedNames};
 ///
 /// let allowed = CertificateNames { dns_names: Some(vec!["*.web.example.com".into()]), ..Default::default() };
 /// let defaults = RequestedNames { principals: vec!["web-1".into()], ..Default::default() };
 /// let asked = |name: &str| RequestedNames { dns_names: vec![name.into()], ..Default::default() };
 ///
-/// let granted = allowed.grant(&asked("a.web.example.com"), &defaults).unwrap();
+/// let granted = allowed.grant(&asked("a.web.example.com"), &defaults, Principals::Hosts).unwrap();
 /// assert_eq!((granted.dns_names, granted.principals), (vec!["a.web.example.com".into()], vec!["web-1".into()]));
 /// assert_eq!(
-///     allowed.grant(&asked("web.example.com"), &defaults),
-///     Err(("spec.certificates.dns_names", "web.example.com".into()))
+///     allowed.grant(&asked("web.example.com"), &defaults, Principals::Hosts),
+///     Err(vec![("spec.certificates.dns_names", "web.example.com".into())])
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,11 +30,32 @@ pub struct CertificateNames {
     pub dns_names: Option<Vec<String>>,
     /// Networks whose addresses are allowed.
     pub ip_addresses: Option<Vec<IpNet>>,
-    /// SSH principals, matched exactly.
+    /// SSH principals, matched as [`Principals`] says.
     pub principals: Option<Vec<String>>,
     /// The longest validity of a certificate.
     pub max_ttl: Option<Duration>,
 }
+
+/// What the SSH principals of a certificate name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Principals {
+    /// Hosts: ssh looks for them in lower case, so letter case does not count.
+    Hosts,
+    /// Users: logins are matched exactly.
+    Logins,
+}
+
+impl Principals {
+    fn same(self, a: &str, b: &str) -> bool {
+        match self {
+            Self::Hosts => a.eq_ignore_ascii_case(b),
+            Self::Logins => a == b,
+        }
+    }
+}
+
+/// A name that is not allowed: the field of the token to change, and the name.
+pub type NotAllowed = (&'static str, String);
 
 /// What a machine asks to be named; empty = what the token allows by default. serde JSON: part of the wire request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -56,20 +78,22 @@ pub(crate) const PRINCIPAL_ALLOWED: &str =
     "a principal: up to 255 printable ASCII characters without blanks, quotes, commas, `*`, `?` or `!`";
 
 impl CertificateNames {
-    /// The names to put in a certificate, or the first one that is not allowed: (field of the token to change, value).
+    /// The names to put in a certificate, or all that are not allowed.
     ///
     /// `defaults`: what is allowed, and given, for fields that the token leaves out (the token's name, NAME.CLUSTER,
     /// host id; a bot's logins). A field that the token lists gives by default its concrete entries only: no wildcard
     /// and no network of more than one address.
     ///
     /// # Errors
-    /// The first name asked for that the token does not allow.
+    /// Every name asked for that the token does not allow.
     pub fn grant(
         &self,
         requested: &RequestedNames,
         defaults: &RequestedNames,
-    ) -> Result<RequestedNames, (&'static str, String)> {
-        Ok(RequestedNames {
+        principals: Principals,
+    ) -> Result<RequestedNames, Vec<NotAllowed>> {
+        let mut refused = Vec::new();
+        let granted = RequestedNames {
             dns_names: grant_field(
                 &requested.dns_names,
                 &defaults.dns_names,
@@ -77,8 +101,8 @@ impl CertificateNames {
                 |listed| (!listed.starts_with("*.")).then(|| listed.clone()),
                 |listed, name| is_dns_name(name) && dns_matches(listed, name),
                 |default, name| is_dns_name(name) && default.eq_ignore_ascii_case(name),
-            )
-            .map_err(|name| ("spec.certificates.dns_names", name.clone()))?,
+                |name| refused.push(("spec.certificates.dns_names", name.clone())),
+            ),
             ip_addresses: grant_field(
                 &requested.ip_addresses,
                 &defaults.ip_addresses,
@@ -86,19 +110,41 @@ impl CertificateNames {
                 |net| (net.prefix_len() == net.max_prefix_len()).then(|| net.addr()),
                 |net, address| net.contains(address),
                 |default, address| default == address,
-            )
-            .map_err(|address| ("spec.certificates.ip_addresses", address.to_string()))?,
+                |address| refused.push(("spec.certificates.ip_addresses", address.to_string())),
+            ),
             principals: grant_field(
                 &requested.principals,
                 &defaults.principals,
                 self.principals.as_deref(),
                 |listed| Some(listed.clone()),
-                |listed, name| is_principal(name) && listed == name,
-                |default, name| is_principal(name) && default == name,
-            )
-            .map_err(|name| ("spec.certificates.principals", name.clone()))?,
-        })
+                |listed, name| is_principal(name) && principals.same(listed, name),
+                |default, name| is_principal(name) && principals.same(default, name),
+                |name| refused.push(("spec.certificates.principals", name.clone())),
+            ),
+        };
+        if refused.is_empty() { Ok(granted) } else { Err(refused) }
     }
+
+    /// A list takes the place of the defaults, whole: whoever only meant to add a name has lost them.
+    pub(crate) fn warnings(&self, token: &ResourceName, bot: bool) -> Vec<String> {
+        let lost = |field: &str, listed: Option<&Vec<String>>, defaults: &str| {
+            let kept = |name: &String| name.eq_ignore_ascii_case(token.as_str());
+            let lost = listed.is_some_and(|listed| !listed.iter().any(kept));
+            lost.then(|| {
+                format!(
+                    "spec.certificates.{field} takes the place of the default names ({defaults}): list those of them that \
+                     are to be certified too"
+                )
+            })
+        };
+        let hosts = format!("{token}, {token}.CLUSTER, the host's id");
+        let principals = if bot { "the bot's logins".to_owned() } else { hosts.clone() };
+        let mut warnings = Vec::new();
+        warnings.extend(lost("dns_names", self.dns_names.as_ref().filter(|_| !bot), &hosts));
+        warnings.extend(lost("principals", self.principals.as_ref(), &principals));
+        warnings
+    }
+
 
     pub(crate) fn read(spec: &mut Fields<'_>) -> Self {
         let mut fields = spec.section("certificates");
@@ -134,19 +180,20 @@ impl CertificateNames {
 }
 
 /// One field of a grant. `concrete`: the name that a listed entry stands for, if it is one.
-fn grant_field<'r, T: Clone + PartialEq, L>(
-    requested: &'r [T],
+fn grant_field<T: Clone + PartialEq, L>(
+    requested: &[T],
     defaults: &[T],
     listed: Option<&[L]>,
     concrete: impl Fn(&L) -> Option<T>,
     allows: impl Fn(&L, &T) -> bool,
     is_default: impl Fn(&T, &T) -> bool,
-) -> Result<Vec<T>, &'r T> {
+    mut refuse: impl FnMut(&T),
+) -> Vec<T> {
     if requested.is_empty() {
-        return Ok(match listed {
+        return match listed {
             Some(listed) => listed.iter().filter_map(concrete).collect(),
             None => defaults.to_vec(),
-        });
+        };
     }
     let mut granted = Vec::with_capacity(requested.len());
     for name in requested {
@@ -155,13 +202,12 @@ fn grant_field<'r, T: Clone + PartialEq, L>(
             None => defaults.iter().any(|default| is_default(default, name)),
         };
         if !allowed {
-            return Err(name);
-        }
-        if !granted.contains(name) {
+            refuse(name);
+        } else if !granted.contains(name) {
             granted.push(name.clone());
         }
     }
-    Ok(granted)
+    granted
 }
 
 fn entries<T>(

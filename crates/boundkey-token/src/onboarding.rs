@@ -1,7 +1,8 @@
 use boundkey_document::Fields;
-use boundkey_keys::{ParseKeyError, PublicKey, Secret};
+use boundkey_keys::{Algorithm, ParseKeyError, PublicKey, Secret};
+use time::OffsetDateTime;
 
-use crate::{Onboarding, SpecSecret};
+use crate::{Onboarding, SpecSecret, metadata};
 
 const MIN_SECRET: usize = 8;
 const GOOD_SECRET: usize = 16;
@@ -102,7 +103,7 @@ fn is_private_key(text: &str) -> bool {
 }
 
 /// What an administrator should know about an onboarding that is allowed.
-pub(crate) fn warnings(onboarding: &Onboarding) -> Vec<String> {
+pub(crate) fn warnings(onboarding: &Onboarding, now: OffsetDateTime) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(secret) = &onboarding.registration_secret {
         let length = secret.0.expose().chars().count();
@@ -113,10 +114,18 @@ pub(crate) fn warnings(onboarding: &Onboarding) -> Vec<String> {
             ));
         }
     }
-    if onboarding.initial_public_key.is_some() {
+    let deadline = onboarding.must_register_before;
+    if let Some(key) = &onboarding.initial_public_key {
+        if matches!(key.algorithm(), Algorithm::Rsa | Algorithm::EcdsaP384) {
+            warnings.push(format!(
+                "spec.bound_keypair.onboarding.initial_public_key is of type {}, which boundkey-agent cannot hold: use \
+                 ssh-ed25519 or ecdsa-sha2-nistp256 unless another agent has it",
+                key.algorithm().openssh()
+            ));
+        }
         for (set, field) in [
             (onboarding.registration_secret.is_some(), "registration_secret"),
-            (onboarding.must_register_before.is_some(), "must_register_before"),
+            (deadline.is_some(), "must_register_before"),
         ] {
             if set {
                 warnings.push(format!(
@@ -124,6 +133,9 @@ pub(crate) fn warnings(onboarding: &Onboarding) -> Vec<String> {
                 ));
             }
         }
+    } else {
+        let field = "spec.bound_keypair.onboarding.must_register_before";
+        warnings.extend(metadata::past(field, deadline, now, "no secret registers any more"));
     }
     warnings
 }

@@ -5,6 +5,7 @@ use boundkey_document::{
     either, nearest, parse_json, parse_yaml, quoted,
 };
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use crate::metadata::Extent;
 use crate::{Bot, Lock, Token};
@@ -38,12 +39,12 @@ impl Resource {
             Resource::Lock(lock) => lock.name.as_str(),
         }
     }
-    /// What an administrator should know although the resource is allowed: one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
+    /// What an administrator should know although the resource is allowed: one sentence each. `now`: some times are past.
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
         match self {
-            Resource::Token(token) => token.warnings(),
-            Resource::Bot(bot) => bot.warnings(),
-            Resource::Lock(_) => Vec::new(),
+            Resource::Token(token) => token.warnings(now),
+            Resource::Bot(bot) => bot.warnings(now),
+            Resource::Lock(lock) => lock.warnings(now),
         }
     }
     /// As JSON: keys sorted, unset dropped, defaults in force shown. A token's secret only if asked.

@@ -147,15 +147,18 @@ impl Token {
     }
 
     /// What an administrator should know although the token is allowed: one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = onboarding::warnings(&self.spec.bound_keypair.onboarding);
-        if let Some(expires) = self.expires {
+    pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
+        let mut warnings = onboarding::warnings(&self.spec.bound_keypair.onboarding, now);
+        let past = metadata::past("metadata.expires", self.expires, now, "this token admits nobody");
+        if let (Some(expires), None) = (self.expires, &past) {
             warnings.push(format!(
                 "metadata.expires ends renewals too: from {} on this token admits nobody, and a machine that joined \
                  with it is cut off when its certificates expire",
                 format_time(expires)
             ));
         }
+        warnings.extend(past);
+        warnings.extend(self.spec.certificates.warnings(&self.name, self.spec.bot_name.is_some()));
         if self.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure {
             warnings.push(
                 "spec.bound_keypair.recovery.mode insecure lets every holder of the key join, copies included"

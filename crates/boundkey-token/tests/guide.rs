@@ -41,7 +41,7 @@ fn example() -> Token {
 fn the_guides_token_is_read_with_empty_texts_as_unset() {
     assert_eq!(one(TOKEN), example());
     assert_eq!(one(TOKEN).spec.bound_keypair.recovery, Recovery { limit: 1, mode: RecoveryMode::Standard });
-    assert_eq!(one(TOKEN).warnings(), Vec::<String>::new());
+    assert_eq!(one(TOKEN).warnings(time::OffsetDateTime::UNIX_EPOCH), Vec::<String>::new());
 }
 
 #[test]

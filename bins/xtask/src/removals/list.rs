@@ -79,8 +79,8 @@ pub(super) const REMOVALS: &[Removal] = &[
     removal("1", "an expired bot is no bot", decide!("eligible"),
         "bot.filter(|bot| bot.expires.is_none_or(|end| end > now))", "{ let _ = now; bot }", &[TABLE]),
     removal("1", "names are the token's", decide!("eligible"),
-        "        .grant(&input.evidence.names, &defaults)\n        .map_err(|(field, value)| refuse::name(case, field, &value))",
-        "        .grant(&input.evidence.names, &defaults)\n        .or(Ok(input.evidence.names.clone()))", &[TABLE]),
+        "        .grant(&input.evidence.names, &defaults, principals)\n        .map_err(|names| refuse::names(case, &names))",
+        "        .grant(&input.evidence.names, &defaults, principals)\n        .or(Ok(input.evidence.names.clone()))", &[TABLE]),
     // 2
     removal("2", "an unbound token asks for its secret", decide!("proof"),
         "SecretEvidence::Wrong => return Err(refuse::wrong_secret(case)),\n        SecretEvidence::ProvenAlreadyUsed",

@@ -1,7 +1,7 @@
 //! Rule 1: the token exists (found when the case was laid out), has not expired, is of this method; the bot is
 //! there; roles and names are allowed.
 
-use boundkey_token::{Bot, JoinMethod, RequestedNames};
+use boundkey_token::{Bot, JoinMethod, Principals, RequestedNames};
 use time::OffsetDateTime;
 
 use super::case::Case;
@@ -37,11 +37,12 @@ pub(super) fn check(case: &Case<'_>) -> Result<RequestedNames, Early> {
         Some(bot) => principals(bot.logins.clone()),
         None => host_defaults(case),
     };
+    let principals = if logins.is_some() { Principals::Logins } else { Principals::Hosts };
     token
         .spec
         .certificates
-        .grant(&input.evidence.names, &defaults)
-        .map_err(|(field, value)| refuse::name(case, field, &value))
+        .grant(&input.evidence.names, &defaults, principals)
+        .map_err(|names| refuse::names(case, &names))
 }
 
 /// The bot, unless it has expired.

@@ -1,7 +1,7 @@
 //! What is said when a rule fails: the code, whether the client may know it, a sentence that tells what to do next,
 //! and the audit event.
 
-use boundkey_token::Role;
+use boundkey_token::{NotAllowed, Role};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -96,13 +96,36 @@ fn allowed(case: &Case<'_>) -> String {
     roles.join(", ")
 }
 
-pub(super) fn name(case: &Case<'_>, field: &str, value: &str) -> Early {
+/// Names told in one refusal; there may be 192.
+const NAMES_TOLD: usize = 16;
+
+/// All of them at once: each further try is half an hour away.
+pub(super) fn names(case: &Case<'_>, names: &[NotAllowed]) -> Early {
+    let mut fields: Vec<(&str, Vec<String>)> = Vec::new();
+    for (field, name) in names.iter().take(NAMES_TOLD) {
+        let name = format!("`{}`", name.escape_debug());
+        match fields.last_mut().filter(|(last, _)| last == field) {
+            Some((_, told)) => told.push(name),
+            None => fields.push((field, vec![name])),
+        }
+    }
+    let token = &case.token.name;
+    let mut told: Vec<String> = Vec::with_capacity(fields.len());
+    for (field, names) in fields {
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        told.push(format!("{} {verb} not allowed by `{field}` of token `{token}`", names.join(", ")));
+    }
+    match names.len().saturating_sub(NAMES_TOLD) {
+        0 => {}
+        more => told.push(format!("{more} more are not allowed either")),
+    }
+    let them = if names.len() == 1 { "it" } else { "them" };
     deny(
         case,
         Code::NameNotAllowed,
         format!(
-            "`{value}` is not allowed by `{field}` of token `{}`; add it there, or take it out of `certificates` in the agent's config",
-            case.token.name
+            "{}; add {them} there, or take {them} out of `certificates` in the agent's config",
+            told.join("; ")
         ),
     )
 }
@@ -209,10 +232,8 @@ pub(super) fn registration_expired(case: &Case<'_>, end: OffsetDateTime) -> Earl
 
 pub(super) fn locked(case: &Case<'_>, lock: &LockInForce) -> Early {
     let (id, name) = (&lock.id, &case.token.name);
+    // Not why: whoever holds an old key is told this, and the reason is the administrators' own.
     let mut message = format!("lock `{id}` is in force");
-    if let Some(reason) = &lock.message {
-        message.push_str(&format!(" ({reason})"));
-    }
     match (&lock.origin, lock.expires) {
         (crate::LockOrigin::Automatic(_), _) => message.push_str(&format!(
             "; when it is clear which machine is the right one, `boundkeyctl bound-keypair resync {name}` lets it back in (after a theft use `reset`)"

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use boundkey_api::Applied;
 use boundkey_store::keys;
 use boundkey_store::records::{BotRecord, LockRecord};
-use boundkey_token::{Bot, Lock, Resource};
+use boundkey_token::{Bot, Lock, LockTarget, Resource};
 
+use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan};
 use super::{apply_token, locks, view};
 use crate::{Entry, Refusal};
@@ -16,6 +17,7 @@ use crate::{Entry, Refusal};
 pub(super) struct Apply<'a> {
     pub(super) resources: &'a [Resource],
     pub(super) update: bool,
+    pub(super) confirm: Confirm,
 }
 
 #[async_trait]
@@ -35,6 +37,7 @@ impl Operation for Apply<'_> {
                 ));
             }
         }
+        let watched = Watched::before(plan, &self.touched(plan).await?).await?;
         // Bots first: a token of the same file may name one.
         for resource in self.resources.iter().filter(|resource| matches!(resource, Resource::Bot(_))) {
             self.one(plan, resource).await?;
@@ -42,11 +45,34 @@ impl Operation for Apply<'_> {
         for resource in self.resources {
             applied.push(self.one(plan, resource).await?);
         }
+        let what = if self.update { "create -f" } else { "create" };
+        cut_off::require(&self.confirm, what, &watched.hits(plan).await?)?;
+        apply_token::warn_of_shared_keys(plan, self.resources, &mut applied).await?;
         Ok(applied)
     }
 }
 
 impl Apply<'_> {
+    /// The tokens whose next join may come to something else by this: those of the file, those of its bots, and those on
+    /// which it sets a lock. Nothing that is created touches a token that there is, but a lock.
+    async fn touched(&self, plan: &Plan<'_>) -> Result<Vec<String>, Refusal> {
+        let mut touched = BTreeSet::new();
+        for resource in self.resources {
+            match resource {
+                Resource::Token(token) if self.update => {
+                    touched.insert(token.name.to_string());
+                }
+                Resource::Bot(bot) if self.update && bot.expires.is_some_and(|end| end <= plan.now) => {
+                    let target = LockTarget::Bot(bot.name.to_string());
+                    touched.extend(locks::tokens_of(plan, &target).await?);
+                }
+                Resource::Lock(lock) => touched.extend(locks::tokens_of(plan, &lock.target).await?),
+                Resource::Token(_) | Resource::Bot(_) => {}
+            }
+        }
+        Ok(touched.into_iter().collect())
+    }
+
     async fn one(&self, plan: &mut Plan<'_>, resource: &Resource) -> Result<Applied, Refusal> {
         match resource {
             Resource::Token(token) => apply_token::apply(plan, token, self.update).await,
@@ -119,7 +145,7 @@ async fn apply_bot(plan: &mut Plan<'_>, bot: &Bot, update: bool) -> Result<Appli
             ..Entry::default()
         });
     }
-    let warnings = Resource::Bot(bot.clone()).warnings();
+    let warnings = bot.warnings(plan.now);
     Ok(Applied { created, changed, resource: view::bot(&record, plan.revision(&key)), warnings })
 }
 
@@ -146,10 +172,13 @@ async fn apply_lock(plan: &mut Plan<'_>, lock: &Lock, update: bool) -> Result<Ap
         }
         locks::list(plan, &record).await?;
     }
+    let mut warnings = lock.warnings(plan.now);
+    let tokens = locks::tokens_of(plan, &lock.target).await?;
+    warnings.extend(locks::nobody_there(plan, &lock.target, &tokens).await?);
     Ok(Applied {
         created: old.is_none(),
         changed,
         resource: view::lock(&record, plan.revision(&key)),
-        warnings: Resource::Lock(lock.clone()).warnings(),
+        warnings,
     })
 }

@@ -1,16 +1,18 @@
 //! Applying a token: the spec is the user's and is stored as written; the enrolment is the server's and changes only
 //! while no machine is bound, and only by new onboarding values.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use boundkey_api::Applied;
 use boundkey_keys::{Secret, Thumbprint};
 use boundkey_lifecycle::{Enrolment, SecretRecord, Uid};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::keys;
-use boundkey_store::records::{BotRecord, EnrolmentRecord, RevokedRecord, TokenRecord};
+use boundkey_store::records::{BotRecord, EnrolmentRecord, Record, RevokedRecord, TokenRecord};
 use boundkey_token::{Resource, SpecSecret, Token};
 
 use super::apply::may_write;
-use super::plan::{Plan, token_keys};
+use super::plan::{Plan, every, token_keys};
 use super::view;
 use crate::{Entry, Refusal, Service, Slot};
 
@@ -21,7 +23,7 @@ pub(super) async fn apply(plan: &mut Plan<'_>, token: &Token, update: bool) -> R
     plan.load(&[&token_key, &enrolment_key]).await?;
     let old = plan.get::<TokenRecord>(&token_key).await?;
     may_write(plan, "token", name, &token_key, token.revision.as_deref(), update)?;
-    let mut warnings = Resource::Token(token.clone()).warnings();
+    let mut warnings = token.warnings(plan.now);
     if let Some(bot) = &token.spec.bot_name
         && plan.get::<BotRecord>(&keys::bot(bot.as_str())).await?.is_none()
     {
@@ -46,6 +48,55 @@ pub(super) async fn apply(plan: &mut Plan<'_>, token: &Token, update: bool) -> R
     let shown = enrolment.unwrap_or_default();
     let resource = view::token(plan.service, &record, &shown, plan.revision(&token_key), false)?;
     Ok(Applied { created: old.is_none(), changed, resource, warnings })
+}
+
+/// One key in two tokens makes one machine of them, mostly by a mistake of copying. A look at all tokens, where the file
+/// has keys at all.
+pub(super) async fn warn_of_shared_keys(
+    plan: &Plan<'_>,
+    resources: &[Resource],
+    applied: &mut [Applied],
+) -> Result<(), Refusal> {
+    let initial_key =
+        |token: &Token| Some(token.spec.bound_keypair.onboarding.initial_public_key.as_ref()?.thumbprint());
+    let has_key = |resource: &Resource| matches!(resource, Resource::Token(token) if initial_key(token).is_some());
+    if !resources.iter().any(has_key) {
+        return Ok(());
+    }
+    let mut holders: HashMap<Thumbprint, BTreeSet<String>> = HashMap::new();
+    let mut hold = |token: &Token| {
+        if let Some(key) = initial_key(token) {
+            holders.entry(key).or_default().insert(token.name.to_string());
+        }
+    };
+    let named: HashSet<&str> = resources.iter().map(Resource::name).collect();
+    for entry in every(plan.service, keys::TOKEN, usize::MAX, plan.now).await? {
+        let token = TokenRecord::decode(&entry.value)?.token;
+        if !named.contains(token.name.as_str()) {
+            hold(&token);
+        }
+    }
+    let tokens = || resources.iter().zip(0..).filter_map(|(resource, at)| match resource {
+        Resource::Token(token) => Some((token, at)),
+        Resource::Bot(_) | Resource::Lock(_) => None,
+    });
+    tokens().for_each(|(token, _)| hold(token));
+    for (token, at) in tokens() {
+        let Some(holders) = initial_key(token).and_then(|key| holders.get(&key)) else { continue };
+        let others: Vec<&str> =
+            holders.iter().map(String::as_str).filter(|name| *name != token.name.as_str()).collect();
+        if let (Some(first), Some(applied)) = (others.first(), applied.get_mut::<usize>(at)) {
+            let more = match others.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            applied.warnings.push(format!(
+                "spec.bound_keypair.onboarding.initial_public_key is also that of token/{first}{more}: give each machine a \
+                 key of its own"
+            ));
+        }
+    }
+    Ok(())
 }
 
 type Planned = (TokenRecord, Option<Enrolment>, bool);

@@ -4,15 +4,18 @@ use async_trait::async_trait;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
-use boundkey_api::{Applied, Page};
+use boundkey_api::{Applied, Page, Removed};
 use boundkey_store::keys;
 use boundkey_store::records::{BotRecord, Record};
-use boundkey_token::Resource;
+use boundkey_token::{LockTarget, Resource};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::apply::Apply;
+use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out};
-use super::{Listing, resource, view};
+use super::tokens::PutQuery;
+use super::{Listing, counted, locks, missing, resource, view};
 use crate::{Entry, Refusal, RequestContext, Service};
 
 /// `GET /v1/bots`
@@ -34,12 +37,8 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let loaded = service.load::<BotRecord>(&keys::bot(&name), service.now()).await?;
-    let loaded = loaded.ok_or_else(|| missing(&name))?;
+    let Some(loaded) = loaded else { return Err(missing(&service, "bot", &name).await) };
     Ok(Json(view::bot(&loaded.record, Some(loaded.revision))))
-}
-
-fn missing(name: &str) -> Refusal {
-    Refusal::new(404, "not_found", format!("bot/{name} does not exist; `bots ls` lists those that do"))
 }
 
 /// `PUT /v1/bots/NAME`
@@ -47,6 +46,7 @@ pub(super) async fn put(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
     Path(name): Path<String>,
+    Query(query): Query<PutQuery>,
     bytes: Bytes,
 ) -> Result<Json<Applied>, Refusal> {
     let resource = resource(&bytes)?;
@@ -58,27 +58,52 @@ pub(super) async fn put(
         return Err(Refusal::new(422, "invalid_resource", detail));
     }
     let resources = [resource];
-    let mut applied = carry_out(&service, &context, &Apply { resources: &resources, update: true }).await?;
+    let operation = Apply { resources: &resources, update: true, confirm: query.confirm };
+    let mut applied = carry_out(&service, &context, &operation).await?;
     applied.pop().map(Json).ok_or_else(|| Refusal::internal("applying one resource answered none"))
 }
 
-struct RemoveBot<'a>(&'a str);
+/// `?confirm=` and `?dry_run=` of a removal.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    confirm: Confirm,
+    /// Answer what would be answered, and change nothing.
+    pub(super) dry_run: bool,
+}
+
+struct RemoveBot<'a> {
+    name: &'a str,
+    query: RemoveQuery,
+}
 
 #[async_trait]
 impl Operation for RemoveBot<'_> {
-    type Answer = Value;
+    type Answer = Removed;
 
-    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
-        let key = keys::bot(self.0);
-        plan.get::<BotRecord>(&key).await?.ok_or_else(|| missing(self.0))?;
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Removed, Refusal> {
+        plan.dry_run = self.query.dry_run;
+        let (name, key) = (self.name, keys::bot(self.name));
+        if plan.get::<BotRecord>(&key).await?.is_none() {
+            return Err(missing(plan.service, "bot", name).await);
+        }
+        let tokens = locks::tokens_of(plan, &LockTarget::Bot(name.to_owned())).await?;
+        let watched = Watched::before(plan, &tokens).await?;
         plan.delete(&key);
+        let hits = watched.hits(plan).await?;
+        cut_off::require(&self.query.confirm, &format!("bots rm {name}"), &hits)?;
         plan.event(Entry {
             code: "bot_removed".to_owned(),
-            identity: Some(self.0.to_owned()),
-            detail: format!("bot {} was removed; its tokens' joins are denied from now on", self.0),
+            identity: Some(name.to_owned()),
+            detail: format!("bot {name} was removed; its tokens' joins are denied from now on"),
             ..Entry::default()
         });
-        Ok(serde_json::json!({ "removed": format!("bot/{}", self.0) }))
+        let mut message = format!("bot/{name} removed");
+        if !tokens.is_empty() {
+            let tokens = counted(tokens.len(), "token");
+            message.push_str(&format!("; joins with its {tokens} are refused until `bots add {name}`"));
+        }
+        Ok(Removed { removed: format!("bot/{name}"), message })
     }
 }
 
@@ -87,6 +112,7 @@ pub(super) async fn remove(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    Ok(Json(carry_out(&service, &context, &RemoveBot(&name)).await?))
+    Query(query): Query<RemoveQuery>,
+) -> Result<Json<Removed>, Refusal> {
+    Ok(Json(carry_out(&service, &context, &RemoveBot { name: &name, query }).await?))
 }

@@ -10,8 +10,11 @@ use boundkey_store::{Entry, Revision, keys};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
+use super::known;
 use crate::{Refusal, Service};
 
+/// Digits of a correlation id that are enough to ask by.
+const ID_LEAST: usize = 8;
 /// The longest that a request waits for events.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -23,9 +26,40 @@ pub(super) struct EventsQuery {
     since: Option<OffsetDateTime>,
     token: Option<String>,
     code: Option<String>,
+    /// A correlation id, or how it begins.
+    id: Option<String>,
     limit: Option<usize>,
     /// Seconds to wait for the first event if there is none yet.
     wait: Option<u64>,
+}
+
+impl EventsQuery {
+    /// Refuses what no event could ever fit.
+    fn check(&self) -> Result<(), Refusal> {
+        if let Some(code) = &self.code {
+            known("code", code, boundkey_api::EVENT_CODES)?;
+        }
+        match &self.id {
+            Some(id) if id.len() < ID_LEAST || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                let id = boundkey_document::quoted(id);
+                let detail =
+                    format!("id {id} is no correlation id; allowed: {ID_LEAST} to 32 hexadecimal digits, its beginning");
+                Err(Refusal::new(400, "malformed_request", detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        let id = |asked: &String| {
+            let asked = asked.to_ascii_lowercase();
+            let first = event.first_correlation_id.as_deref().unwrap_or_default();
+            event.correlation_id.starts_with(&asked) || first.starts_with(&asked)
+        };
+        self.token.as_ref().is_none_or(|token| event.token.as_ref() == Some(token))
+            && self.code.as_ref().is_none_or(|code| *code == event.code)
+            && self.id.as_ref().is_none_or(id)
+    }
 }
 
 /// `GET /v1/events?after=CURSOR&wait=30`
@@ -33,6 +67,7 @@ pub(super) async fn all(
     State(service): State<Service>,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<Page<Event>>, Refusal> {
+    query.check()?;
     // The watch starts before the first look, so that nothing falls between look and wait.
     let before = service.store().revision().await?;
     let page = look(&service, &query).await?;
@@ -109,8 +144,7 @@ async fn look(service: &Service, query: &EventsQuery) -> Result<Page<Event>, Ref
                 continue;
             }
             let event = shown(entry, read)?;
-            let wanted = query.token.as_ref().is_none_or(|token| event.token.as_ref() == Some(token))
-                && query.code.as_ref().is_none_or(|code| *code == event.code);
+            let wanted = query.wants(&event);
             match known {
                 _ if !wanted => {}
                 Some(cursor) => late.push((
@@ -148,5 +182,8 @@ fn shown(entry: &Entry, read: Revision) -> Result<Event, Refusal> {
         detail: record.detail,
         notes: record.notes,
         count: record.count,
+        first_correlation_id: record.counted.as_ref().map(|counted| counted.first_correlation_id.clone()),
+        first_at: record.counted.as_ref().map(|counted| counted.first_at),
+        last_at: record.counted.as_ref().map(|counted| counted.last_at),
     })
 }

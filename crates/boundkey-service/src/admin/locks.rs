@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use boundkey_api::{LockRequest, Page};
+use boundkey_api::{LockAnswer, LockRequest, Page, Removed};
 use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
 use boundkey_store::keys;
 use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record};
@@ -12,8 +12,11 @@ use boundkey_token::{Lock, LockTarget};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::bots::RemoveQuery;
+use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out, every};
-use super::{Listing, body, view};
+use super::tokens::PutQuery;
+use super::{Listing, body, missing, view};
 use crate::context::hex;
 use crate::{Entry, Refusal, RequestContext, Service, revocation};
 
@@ -59,7 +62,10 @@ pub(super) async fn list(plan: &mut Plan<'_>, record: &LockRecord) -> Result<(),
         code: "lock_created".to_owned(),
         token: (kind == "token").then(|| id.to_owned()),
         identity: (kind != "token").then(|| id.to_owned()),
-        detail: format!("lock {} on {kind} {id}", record.lock.id),
+        detail: match &record.lock.message {
+            Some(message) => format!("lock {} on {kind} {id}: {message}", record.lock.id),
+            None => format!("lock {} on {kind} {id}", record.lock.id),
+        },
         ..Entry::default()
     });
     Ok(())
@@ -106,13 +112,14 @@ pub(super) async fn remove_automatic(plan: &mut Plan<'_>, token: &str) -> Result
 struct SetLock<'a> {
     id: String,
     request: &'a LockRequest,
+    confirm: Confirm,
 }
 
 #[async_trait]
 impl Operation for SetLock<'_> {
-    type Answer = Value;
+    type Answer = LockAnswer;
 
-    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<LockAnswer, Refusal> {
         let expires = self.request.ttl_seconds.map(|ttl| expiry(plan.now, ttl)).transpose()?;
         let record = LockRecord {
             target: self.request.target.clone(),
@@ -124,13 +131,81 @@ impl Operation for SetLock<'_> {
             },
             created_at: plan.now,
         };
+        let tokens = tokens_of(plan, &record.target).await?;
+        let watched = Watched::before(plan, &tokens).await?;
         list(plan, &record).await?;
         if self.request.revoke {
-            revoke_target(plan, &record.target).await?;
+            revoke_target(plan, &record.target, &tokens).await?;
         }
-        Ok(view::lock(&record, None))
+        let hits = watched.hits(plan).await?;
+        cut_off::require(&self.confirm, &self.typed(), &hits)?;
+        let mut warnings: Vec<String> = nobody_there(plan, &record.target, &tokens).await?.into_iter().collect();
+        if expires.is_some_and(|end| end <= plan.now) {
+            warnings.push("ttl_seconds is 0: this lock keeps nobody out".to_owned());
+        }
+        let message =
+            format!("lock/{id} created{}; `rm lock/{id}` lifts it", cut_off::outcome(&hits), id = self.id);
+        Ok(LockAnswer { lock: view::lock(&record, None), message, warnings })
     }
 }
+
+impl SetLock<'_> {
+    fn typed(&self) -> String {
+        let (kind, id) = describe(&self.request.target);
+        let option = if kind == "instance" { "bot-instance" } else { kind };
+        format!("lock --{option} {id}{}", if self.request.revoke { " --revoke" } else { "" })
+    }
+}
+
+/// A lock on a mistyped name would look like one that works.
+pub(super) async fn nobody_there(
+    plan: &Plan<'_>,
+    target: &LockTarget,
+    tokens: &[String],
+) -> Result<Option<String>, Refusal> {
+    let (name, key) = match target {
+        LockTarget::Token(name) => (name, keys::token(name)),
+        LockTarget::Bot(name) => (name, keys::bot(name)),
+        LockTarget::Host(id) | LockTarget::BotInstance(id) => {
+            return match tokens.is_empty() {
+                true => Ok(Some(no_such_machine(plan, target, id).await?)),
+                false => Ok(None),
+            };
+        }
+    };
+    if plan.peek(&[&key]).await?.contains_key(&key) {
+        return Ok(None);
+    }
+    let kind = describe(target).0;
+    Ok(Some(format!("there is no {kind} `{name}`: the lock keeps nobody out until one has this name")))
+}
+
+/// A hostname is easily taken for the id that the lock needs.
+async fn no_such_machine(plan: &Plan<'_>, target: &LockTarget, id: &str) -> Result<String, Refusal> {
+    let is_host = matches!(target, LockTarget::Host(_));
+    let mut named = Vec::new();
+    for entry in every(plan.service, keys::ENROLMENT, usize::MAX, plan.now).await? {
+        let enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+        if let Some(identity) = enrolment.identity.filter(|_| enrolment.facts.hostname == id)
+            && identity.is_bot() != is_host
+            && named.len() < HOSTS_TOLD
+        {
+            named.push(identity.id().to_owned());
+        }
+    }
+    let (what, shows) = match is_host {
+        true => ("host", "`nodes ls` shows the ids"),
+        false => ("bot instance", "`tokens ls --format json` shows the ids"),
+    };
+    let meant = match named.is_empty() {
+        true => shows.to_owned(),
+        false => format!("it is the hostname of {}", named.join(", ")),
+    };
+    Ok(format!("no {what} has the id `{id}`, so the lock keeps nobody out; {meant}"))
+}
+
+/// Machines of one hostname that are told.
+const HOSTS_TOLD: usize = 10;
 
 /// When a lock of so many seconds ends.
 fn expiry(now: OffsetDateTime, ttl_seconds: u64) -> Result<OffsetDateTime, Refusal> {
@@ -144,15 +219,9 @@ fn expiry(now: OffsetDateTime, ttl_seconds: u64) -> Result<OffsetDateTime, Refus
 }
 
 /// Revokes what the target holds now, so that the lock takes its certificates too.
-async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget) -> Result<(), Refusal> {
-    let tokens = match target {
-        LockTarget::Token(name) => vec![name.clone()],
-        LockTarget::Bot(_) | LockTarget::Host(_) | LockTarget::BotInstance(_) => {
-            tokens_of(plan, target).await?
-        }
-    };
+async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget, tokens: &[String]) -> Result<(), Refusal> {
     for name in tokens {
-        let key = keys::enrolment(&name);
+        let key = keys::enrolment(name);
         let Some(mut stored) = plan.get::<EnrolmentRecord>(&key).await? else { continue };
         let whole = matches!(target, LockTarget::Token(_) | LockTarget::Bot(_));
         if whole || is_target(stored.enrolment.identity.as_ref(), target) {
@@ -185,8 +254,11 @@ fn is_target(identity: Option<&Identity>, target: &LockTarget) -> bool {
     }
 }
 
-/// The tokens whose lineage (or a shared instance of it) is the target: a scan, for a rare verb.
-async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, Refusal> {
+/// The tokens that are the target, or whose lineage (or a shared instance of it) is: a scan, for a rare verb.
+pub(super) async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, Refusal> {
+    if let LockTarget::Token(name) = target {
+        return Ok(vec![name.clone()]);
+    }
     let mut names = Vec::new();
     for entry in every(plan.service, keys::TOKEN, usize::MAX, plan.now).await? {
         let record = boundkey_store::records::TokenRecord::decode(&entry.value)?;
@@ -224,8 +296,9 @@ const MAX_TEXT: usize = 1024;
 pub(super) async fn set(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
+    Query(query): Query<PutQuery>,
     bytes: axum::body::Bytes,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<LockAnswer>, Refusal> {
     let request: LockRequest = body(&bytes)?;
     let texts = [Some(describe(&request.target).1), request.message.as_deref()];
     if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT || !text.chars().all(is_plain)) {
@@ -244,7 +317,7 @@ pub(super) async fn set(
     }
     let mut id = [0; 8];
     service.entropy().fill(&mut id);
-    let operation = SetLock { id: format!("lock-{}", hex(&id)), request: &request };
+    let operation = SetLock { id: format!("lock-{}", hex(&id)), request: &request, confirm: query.confirm };
     Ok(Json(carry_out(&service, &context, &operation).await?))
 }
 
@@ -267,19 +340,25 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let loaded = service.load::<LockRecord>(&keys::lock(&id), service.now()).await?;
-    let loaded = loaded.ok_or_else(|| Refusal::not_found(format_args!("lock/{id}")))?;
+    let Some(loaded) = loaded else { return Err(missing(&service, "lock", &id).await) };
     Ok(Json(view::lock(&loaded.record, Some(loaded.revision))))
 }
 
-pub(super) struct RemoveLock<'a>(pub(super) &'a str);
+/// Removes a lock: nobody is cut off, so nothing is to be confirmed.
+pub(super) struct RemoveLock<'a> {
+    pub(super) id: &'a str,
+    pub(super) dry_run: bool,
+}
 
 #[async_trait]
 impl Operation for RemoveLock<'_> {
     type Answer = ();
 
     async fn plan(&self, plan: &mut Plan<'_>) -> Result<(), Refusal> {
-        let record = plan.get::<LockRecord>(&keys::lock(self.0)).await?;
-        let record = record.ok_or_else(|| Refusal::not_found(format_args!("lock/{}", self.0)))?;
+        plan.dry_run = self.dry_run;
+        let Some(record) = plan.get::<LockRecord>(&keys::lock(self.id)).await? else {
+            return Err(missing(plan.service, "lock", self.id).await);
+        };
         unlist(plan, &record).await
     }
 }
@@ -289,7 +368,8 @@ pub(super) async fn remove(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    carry_out(&service, &context, &RemoveLock(&id)).await?;
-    Ok(Json(serde_json::json!({ "removed": format!("lock/{id}") })))
+    Query(query): Query<RemoveQuery>,
+) -> Result<Json<Removed>, Refusal> {
+    carry_out(&service, &context, &RemoveLock { id: &id, dry_run: query.dry_run }).await?;
+    Ok(Json(Removed { removed: format!("lock/{id}"), message: format!("lock/{id} removed") }))
 }

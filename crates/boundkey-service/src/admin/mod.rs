@@ -5,6 +5,7 @@
 mod apply;
 mod apply_token;
 mod bots;
+mod cut_off;
 mod events;
 mod locks;
 mod nodes;
@@ -19,7 +20,7 @@ mod view;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use boundkey_api::{Applied, ApplyAnswer, ApplyRequest, VerbAnswer, VerbRequest};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::Range;
@@ -37,6 +38,8 @@ pub const MAX_ADMIN_BODY: usize = 8 * 1024 * 1024;
 /// Items of a page when the request names no limit, and at most.
 const PAGE: usize = 500;
 const PAGE_MAX: usize = 5000;
+/// Names looked through for the nearest one.
+const NAMES_SEARCHED: usize = 10_000;
 
 /// The routes of administration, without layers: the caller has put a `RequestContext` into every request.
 pub fn router(service: &Service) -> Router {
@@ -67,7 +70,7 @@ pub(crate) fn routes() -> Routes {
         .get("/v1/status", status::status)
 }
 
-/// Applies resources, all or nothing, as `POST /v1/apply` does: for `start --apply FILE` and embedders.
+/// Applies resources, all or nothing, as `POST /v1/apply?confirm=true` does: for `start --apply FILE` and embedders.
 ///
 /// # Errors
 /// What exists (unless `update`), what was read at another revision, a used secret, or the store.
@@ -77,10 +80,11 @@ pub async fn apply_resources(
     resources: &[Resource],
     update: bool,
 ) -> Result<Vec<Applied>, Refusal> {
-    carry_out(service, context, &apply::Apply { resources, update }).await
+    let confirm = cut_off::Confirm::Anybody;
+    carry_out(service, context, &apply::Apply { resources, update, confirm }).await
 }
 
-/// What `POST /v1/tokens/NAME/VERB` does (`grant-recovery`, `rotate`, `resync`, `revoke`, `reset`), for embedders and
+/// What `POST /v1/tokens/NAME/VERB?confirm=true` does (`grant-recovery`, `rotate`, `resync`, `revoke`, `reset`), for embedders and
 /// simulations. The answer of `reset` holds the new secret.
 ///
 /// # Errors
@@ -92,7 +96,7 @@ pub async fn carry_out_verb(
     verb: &str,
     request: &VerbRequest,
 ) -> Result<VerbAnswer, Refusal> {
-    verbs::carry(service, context, token, verb, request, true).await
+    verbs::carry(service, context, token, verb, request, &verbs::VerbQuery::confirmed()).await
 }
 
 /// What `DELETE /v1/locks/ID` does, for embedders and simulations.
@@ -100,7 +104,7 @@ pub async fn carry_out_verb(
 /// # Errors
 /// No such lock, or the store.
 pub async fn remove_lock(service: &Service, context: &RequestContext, id: &str) -> Result<(), Refusal> {
-    carry_out(service, context, &locks::RemoveLock(id)).await
+    carry_out(service, context, &locks::RemoveLock { id, dry_run: false }).await
 }
 
 /// What `DELETE /v1/tokens/NAME?confirm=true` does, for embedders and simulations: a bound token's machine is cut off when its
@@ -120,6 +124,7 @@ pub async fn remove_token(
 async fn apply_all(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
+    Query(query): Query<tokens::PutQuery>,
     bytes: Bytes,
 ) -> Result<Json<ApplyAnswer>, Refusal> {
     let request: ApplyRequest = body(&bytes)?;
@@ -138,8 +143,29 @@ async fn apply_all(
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
-    let applied = apply_resources(&service, &context, &resources, request.force).await?;
+    let operation =
+        apply::Apply { resources: &resources, update: request.force, confirm: query.confirm };
+    let applied = carry_out(&service, &context, &operation).await?;
     Ok(Json(ApplyAnswer { applied }))
+}
+
+/// `KIND/NAME does not exist`, with the nearest name that does.
+async fn missing(service: &Service, kind: &str, name: &str) -> Refusal {
+    let (prefix, lists) = match kind {
+        "token" => (boundkey_store::keys::TOKEN, "`tokens ls` lists those that do"),
+        "bot" => (boundkey_store::keys::BOT, "`bots ls` lists those that do"),
+        _ => (boundkey_store::keys::LOCK, "`get locks` lists those that do"),
+    };
+    let hint = match plan::every(service, prefix, NAMES_SEARCHED, service.now()).await {
+        Ok(entries) => {
+            let names = entries.iter().filter_map(|entry| entry.key.strip_prefix(prefix));
+            boundkey_document::nearest(name, names)
+                .map(|nearest| format!(" (did you mean {kind}/{nearest}?)"))
+                .unwrap_or_default()
+        }
+        Err(_) => String::new(),
+    };
+    Refusal::new(404, "not_found", format!("{kind}/{name} does not exist{hint}; {lists}"))
 }
 
 /// One resource as JSON, checked.
@@ -175,6 +201,23 @@ fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refusal> {
     })
 }
 
+/// `1 token`, `2 tokens`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Refuses a word that is none of those known, with the nearest one.
+fn known(what: &str, asked: &str, words: &[&str]) -> Result<(), Refusal> {
+    if words.contains(&asked) {
+        return Ok(());
+    }
+    let hint = boundkey_document::nearest(asked, words.iter().copied());
+    let hint = hint.map(|nearest| format!(" (did you mean `{nearest}`?)")).unwrap_or_default();
+    let asked = boundkey_document::quoted(asked);
+    let detail = format!("{what} {asked} is not known{hint}; allowed: {}", words.join(", "));
+    Err(Refusal::new(400, "malformed_request", detail))
+}
+
 /// `?limit=500&after=NAME`, with the filters that some listings know.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -191,6 +234,11 @@ impl Listing {
         let limit = self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
         let after = self.after.as_ref().map(|name| format!("{prefix}{name}"));
         Ok(service.store().range(prefix, after.as_deref(), limit, service.now()).await?)
+    }
+
+    /// Refuses a state that no token can be in.
+    fn check_state(&self) -> Result<(), Refusal> {
+        self.state.as_deref().map_or(Ok(()), |asked| known("state", asked, boundkey_api::TOKEN_STATES))
     }
 
     /// The `after` of the next page, without the prefix.

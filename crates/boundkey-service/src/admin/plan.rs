@@ -1,6 +1,6 @@
 //! One administration change as reads, staged writes and one conditional commit; a lost race is planned again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use boundkey_store::records::{InstanceEntry, Record};
@@ -21,6 +21,8 @@ pub(super) struct Plan<'a> {
     events: Vec<Entry>,
     /// Lineages whose instances are all removed by this plan, and whether their certificates are revoked.
     pub(super) emptied: Vec<(String, bool)>,
+    /// Only looked at: never committed.
+    pub(super) dry_run: bool,
 }
 
 enum Staged {
@@ -50,6 +52,7 @@ pub(super) async fn carry_out<O: Operation>(
             staged: BTreeMap::new(),
             events: Vec::new(),
             emptied: Vec::new(),
+            dry_run: false,
         };
         let answer = operation.plan(&mut plan).await?;
         let emptied = std::mem::take(&mut plan.emptied);
@@ -127,6 +130,40 @@ impl Plan<'_> {
         Ok(self.read.get(key).and_then(Option::as_ref).map(|entry| R::decode(&entry.value)).transpose()?)
     }
 
+    /// Records as they will be after this plan, without making them a condition of it.
+    pub(super) async fn peek(&self, keys: &[&str]) -> Result<HashMap<String, Vec<u8>>, Refusal> {
+        let mut found = HashMap::with_capacity(keys.len());
+        let mut wanted = Vec::new();
+        for key in keys.iter().copied() {
+            let value = match (self.staged.get(key), self.read.get(key)) {
+                (Some(Staged::Put { value, .. }), _) => Some(value),
+                (Some(Staged::Delete), _) => None,
+                (None, Some(entry)) => entry.as_ref().map(|entry| &entry.value),
+                (None, None) => {
+                    wanted.push(key);
+                    None
+                }
+            };
+            found.extend(value.map(|value| (key.to_owned(), value.clone())));
+        }
+        let read = self.service.store().get_many(&wanted, self.now).await?;
+        found.extend(read.into_iter().flatten().map(|entry| (entry.key, entry.value)));
+        Ok(found)
+    }
+
+    /// What is to be written to a key.
+    pub(super) fn staged(&self, key: &str) -> Option<&[u8]> {
+        match self.staged.get(key) {
+            Some(Staged::Put { value, .. }) => Some(value),
+            Some(Staged::Delete) | None => None,
+        }
+    }
+
+    /// What a key held when it was read.
+    pub(super) fn before(&self, key: &str) -> Option<&[u8]> {
+        self.read.get(key).and_then(Option::as_ref).map(|entry| entry.value.as_slice())
+    }
+
     /// The revision at which a key was read.
     pub(super) fn revision(&self, key: &str) -> Option<Revision> {
         self.read.get(key).and_then(Option::as_ref).map(|entry| entry.revision)
@@ -172,7 +209,7 @@ impl Plan<'_> {
 
     /// The revision of the commit; none if there was nothing to write.
     async fn commit(self, context: &RequestContext) -> Result<Option<Revision>, CommitError> {
-        if self.staged.is_empty() {
+        if self.staged.is_empty() || self.dry_run {
             return Ok(None);
         }
         let mut events = Events::new(self.now, context);

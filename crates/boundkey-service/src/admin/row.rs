@@ -1,26 +1,31 @@
-//! Tokens with what belongs to them: what listings and `explain` look at.
+//! Tokens with what belongs to them: what listings, `explain` and the guard of `cut_off` look at.
 
 use std::collections::{BTreeSet, HashMap};
 
 use boundkey_lifecycle::{Enrolment, LockInForce, View};
 use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, TokenRecord};
-use boundkey_store::{Entry, Range, Revision, keys};
+use boundkey_store::{Range, Revision, keys};
 use boundkey_token::{Bot, RecoveryMode};
 use time::OffsetDateTime;
 
+use super::plan::Plan;
 use crate::join::lock_of_identity;
 use crate::{Refusal, Service};
 
 /// A token with its enrolment, its bot, and every lock that would stop its next join.
 pub(super) struct Row {
     pub(super) record: TokenRecord,
-    pub(super) revision: Revision,
+    pub(super) revision: Option<Revision>,
     pub(super) enrolment: Enrolment,
     pub(super) bot: Option<Bot>,
     pub(super) locks: Vec<LockInForce>,
 }
 
 impl Row {
+    fn new(record: TokenRecord, revision: Option<Revision>) -> Self {
+        Self { record, revision, enrolment: Enrolment::default(), bot: None, locks: Vec::new() }
+    }
+
     pub(super) fn view<'a>(&'a self, service: &'a Service, now: OffsetDateTime) -> View<'a> {
         View {
             token: &self.record.token,
@@ -45,13 +50,40 @@ impl Row {
     }
 }
 
+/// Where rows are read from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// The store.
+    Store(&'a Service, OffsetDateTime),
+    /// The store as it will be after a plan.
+    Plan(&'a Plan<'a>),
+}
+
+impl Source<'_> {
+    /// One read of the store; many tokens may have one bot.
+    async fn read(self, wanted: BTreeSet<String>) -> Result<HashMap<String, Vec<u8>>, Refusal> {
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        match self {
+            Self::Plan(plan) => plan.peek(&wanted).await,
+            Self::Store(service, now) => {
+                let found = service.store().get_many(&wanted, now).await?;
+                Ok(found.into_iter().flatten().map(|entry| (entry.key, entry.value)).collect())
+            }
+        }
+    }
+}
+
 /// The rows of a page: two reads of the store for all.
 pub(super) async fn of_page(
     service: &Service,
     page: &Range,
     now: OffsetDateTime,
 ) -> Result<Vec<Row>, Refusal> {
-    of_entries(service, &page.entries, now).await
+    let mut rows = Vec::with_capacity(page.entries.len());
+    for entry in &page.entries {
+        rows.push(Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision)));
+    }
+    completed(Source::Store(service, now), rows).await
 }
 
 /// The row of one token; none if there is no such token.
@@ -62,48 +94,42 @@ pub(super) async fn of_token(
 ) -> Result<Option<Row>, Refusal> {
     let found = service.store().get_many(&[&keys::token(name)], now).await?.into_iter().flatten().next();
     let Some(entry) = found else { return Ok(None) };
-    Ok(of_entries(service, &[entry], now).await?.pop())
+    let row = Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision));
+    Ok(completed(Source::Store(service, now), vec![row]).await?.pop())
 }
 
-async fn of_entries(service: &Service, tokens: &[Entry], now: OffsetDateTime) -> Result<Vec<Row>, Refusal> {
-    let mut rows = Vec::with_capacity(tokens.len());
-    for entry in tokens {
-        rows.push(Row {
-            record: TokenRecord::decode(&entry.value)?,
-            revision: entry.revision,
-            enrolment: Enrolment::default(),
-            bot: None,
-            locks: Vec::new(),
-        });
+/// The rows of these tokens as they are after what the plan has staged so far; those that there are. What is only looked
+/// at here is no condition of the plan.
+pub(super) async fn planned(plan: &Plan<'_>, names: &[String]) -> Result<Vec<Row>, Refusal> {
+    let wanted: BTreeSet<String> = names.iter().map(|name| keys::token(name)).collect();
+    let found = Source::Plan(plan).read(wanted).await?;
+    let mut rows = Vec::with_capacity(found.len());
+    for name in names {
+        if let Some(value) = found.get(&keys::token(name)) {
+            rows.push(Row::new(TokenRecord::decode(value)?, None));
+        }
     }
+    completed(Source::Plan(plan), rows).await
+}
+
+async fn completed(source: Source<'_>, mut rows: Vec<Row>) -> Result<Vec<Row>, Refusal> {
     let enrolments = rows.iter().map(|row| keys::enrolment(row.record.token.name.as_str()));
-    let enrolments = read(service, enrolments.collect(), now).await?;
+    let enrolments = source.read(enrolments.collect()).await?;
     for row in &mut rows {
-        if let Some(entry) = enrolments.get(&keys::enrolment(row.record.token.name.as_str())) {
-            row.enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+        if let Some(value) = enrolments.get(&keys::enrolment(row.record.token.name.as_str())) {
+            row.enrolment = EnrolmentRecord::decode(value)?.enrolment;
         }
     }
     let bot_of = |row: &Row| row.record.token.spec.bot_name.as_ref().map(|bot| keys::bot(bot.as_str()));
     let wanted = rows.iter().flat_map(|row| row.lock_keys().chain(bot_of(row))).collect();
-    let found = read(service, wanted, now).await?;
+    let found = source.read(wanted).await?;
     for row in &mut rows {
-        if let Some(entry) = bot_of(row).and_then(|key| found.get(&key)) {
-            row.bot = Some(BotRecord::decode(&entry.value)?.bot);
+        if let Some(value) = bot_of(row).and_then(|key| found.get(&key)) {
+            row.bot = Some(BotRecord::decode(value)?.bot);
         }
-        for entry in row.lock_keys().filter_map(|key| found.get(&key)).collect::<Vec<_>>() {
-            row.locks.extend(LockIndex::decode(&entry.value)?.locks);
+        for value in row.lock_keys().filter_map(|key| found.get(&key)).collect::<Vec<_>>() {
+            row.locks.extend(LockIndex::decode(value)?.locks);
         }
     }
     Ok(rows)
-}
-
-/// One read of the store; many tokens may have one bot.
-async fn read(
-    service: &Service,
-    wanted: BTreeSet<String>,
-    now: OffsetDateTime,
-) -> Result<HashMap<String, Entry>, Refusal> {
-    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let found = service.store().get_many(&wanted, now).await?;
-    Ok(found.into_iter().flatten().map(|entry| (entry.key.clone(), entry)).collect())
 }

@@ -1,9 +1,10 @@
 //! `GET /v1/status`: what this server is, and how its tokens stand.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use boundkey_api::ServerStatus;
-use boundkey_lifecycle::LifecycleState;
 use boundkey_store::keys;
 
 use super::{Listing, row};
@@ -20,16 +21,14 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
         ca_pins: vec![service.authorities().tls.pin()],
         store: service.config().store_kind.clone(),
         tokens: 0,
-        bound: 0,
-        locked: 0,
+        states: BTreeMap::new(),
     };
     let mut listing = Listing { limit: Some(super::PAGE_MAX), ..Listing::default() };
     loop {
         let page = listing.page(&service, keys::TOKEN).await?;
         for row in row::of_page(&service, &page, now).await? {
             status.tokens += 1;
-            status.bound += u64::from(row.enrolment.is_bound());
-            status.locked += u64::from(row.view(&service, now).state() == LifecycleState::Locked);
+            *status.states.entry(row.view(&service, now).state().as_str().to_owned()).or_default() += 1;
         }
         listing.after = Listing::next(&page, keys::TOKEN);
         if listing.after.is_none() {

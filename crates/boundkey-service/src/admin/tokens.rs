@@ -6,8 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use boundkey_api::{Applied, Page};
-use boundkey_lifecycle::{Enrolment, LifecycleState};
+use boundkey_api::{Applied, Page, Removed};
 use boundkey_store::keys;
 use boundkey_store::records::{EnrolmentRecord, Record, TokenRecord};
 use boundkey_token::Resource;
@@ -15,8 +14,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::apply::{Apply, stale};
+use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out, token_keys};
-use super::{Listing, apply_token, locks, resource, row, view};
+use super::{Listing, apply_token, locks, missing, resource, row, view};
 use crate::{Entry, Refusal, RequestContext, Service};
 
 /// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`; `state=` filters.
@@ -24,12 +24,7 @@ pub(super) async fn all(
     State(service): State<Service>,
     Query(listing): Query<Listing>,
 ) -> Result<Json<Page<Value>>, Refusal> {
-    let states = || LifecycleState::ALL.iter().map(|state| state.as_str());
-    if let Some(asked) = listing.state.as_ref().filter(|asked| !states().any(|state| state == **asked)) {
-        let known: Vec<&str> = states().collect();
-        let detail = format!("state={asked} is not known; allowed: {}", known.join(", "));
-        return Err(Refusal::new(400, "malformed_request", detail));
-    }
+    listing.check_state()?;
     let now = service.now();
     let page = listing.page(&service, keys::TOKEN).await?;
     let mut items = Vec::with_capacity(page.entries.len());
@@ -40,7 +35,7 @@ pub(super) async fn all(
         }
         items.push(match listing.view.as_deref() {
             Some("summary") => serde_json::to_value(summary).map_err(Refusal::internal)?,
-            None => view::token(&service, &row.record, &row.enrolment, Some(row.revision), listing.secrets)?,
+            None => view::token(&service, &row.record, &row.enrolment, row.revision, listing.secrets)?,
             Some(other) => {
                 let detail =
                     format!("view={other} is not known; allowed: summary, or none for whole resources");
@@ -66,7 +61,7 @@ pub(super) async fn one(
     let (token_key, enrolment_key) = token_keys(&name);
     let read = service.store().get_many(&[&token_key, &enrolment_key], service.now()).await?;
     let mut read = read.into_iter();
-    let Some(entry) = read.next().flatten() else { return Err(missing(&name)) };
+    let Some(entry) = read.next().flatten() else { return Err(missing(&service, "token", &name).await) };
     let record = TokenRecord::decode(&entry.value)?;
     let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
     let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
@@ -74,8 +69,10 @@ pub(super) async fn one(
     Ok(([(header::ETAG, format!("\"{}\"", entry.revision.0))], Json(value)).into_response())
 }
 
-pub(super) fn missing(name: &str) -> Refusal {
-    Refusal::new(404, "not_found", format!("token/{name} does not exist; `tokens ls` lists those that do"))
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PutQuery {
+    pub(super) confirm: Confirm,
 }
 
 /// `PUT /v1/tokens/NAME`; `If-None-Match: *` creates only, `If-Match` updates what was read only.
@@ -83,6 +80,7 @@ pub(super) async fn put(
     State(service): State<Service>,
     Extension(context): Extension<RequestContext>,
     Path(name): Path<String>,
+    Query(query): Query<PutQuery>,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Applied>, Refusal> {
@@ -102,18 +100,19 @@ pub(super) async fn put(
         token.revision = Some(tag.trim_matches('"').to_owned()).filter(|tag| tag != "*");
     }
     let resources = [Resource::Token(token)];
-    let mut applied =
-        carry_out(&service, &context, &Apply { resources: &resources, update: !create_only }).await?;
+    let operation = Apply { resources: &resources, update: !create_only, confirm: query.confirm };
+    let mut applied = carry_out(&service, &context, &operation).await?;
     applied.pop().map(Json).ok_or_else(|| Refusal::internal("applying one resource answered none"))
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RemoveQuery {
-    /// Remove a bound token too: its machine is cut off when its certificates expire.
-    confirm: bool,
-    /// As `confirm`, and revoke its certificates.
+    confirm: Confirm,
+    /// Revoke its certificates too; else its machine is cut off when they expire.
     revoke: bool,
+    /// Answer what would be answered, and change nothing.
+    dry_run: bool,
 }
 
 pub(super) struct RemoveToken<'a> {
@@ -124,23 +123,24 @@ pub(super) struct RemoveToken<'a> {
 impl<'a> RemoveToken<'a> {
     /// Bound or not.
     pub(super) fn confirmed(name: &'a str, revoke: bool) -> Self {
-        Self { name, query: RemoveQuery { confirm: true, revoke } }
+        Self { name, query: RemoveQuery { confirm: Confirm::Anybody, revoke, dry_run: false } }
     }
 }
 
 #[async_trait]
 impl Operation for RemoveToken<'_> {
-    type Answer = Value;
+    type Answer = Removed;
 
-    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Value, Refusal> {
+    async fn plan(&self, plan: &mut Plan<'_>) -> Result<Removed, Refusal> {
+        plan.dry_run = self.query.dry_run;
         let (token_key, enrolment_key) = token_keys(self.name);
         plan.load(&[&token_key, &enrolment_key]).await?;
-        let record = plan.get::<TokenRecord>(&token_key).await?.ok_or_else(|| missing(self.name))?;
+        let Some(record) = plan.get::<TokenRecord>(&token_key).await? else {
+            return Err(missing(plan.service, "token", self.name).await);
+        };
+        let watched = Watched::before(plan, &[self.name.to_owned()]).await?;
         let enrolment = plan.get::<EnrolmentRecord>(&enrolment_key).await?.map(|stored| stored.enrolment);
         let enrolment = enrolment.unwrap_or_default();
-        if enrolment.is_bound() && !self.query.confirm && !self.query.revoke {
-            return Err(bound(self.name, &enrolment));
-        }
         apply_token::remember_used_secret(plan, self.name, &enrolment)?;
         if self.query.revoke {
             plan.revoke(&enrolment.issued);
@@ -150,6 +150,9 @@ impl Operation for RemoveToken<'_> {
         locks::remove_automatic(plan, self.name).await?;
         plan.delete(token_key);
         plan.delete(enrolment_key);
+        let what = format!("rm token/{}{}", self.name, if self.query.revoke { " --revoke" } else { "" });
+        let hits = watched.hits(plan).await?;
+        cut_off::require(&self.query.confirm, &what, &hits)?;
         plan.event(Entry {
             code: "token_removed".to_owned(),
             token: Some(self.name.to_owned()),
@@ -161,24 +164,10 @@ impl Operation for RemoveToken<'_> {
             },
             ..Entry::default()
         });
-        Ok(serde_json::json!({ "removed": format!("token/{}", self.name) }))
+        let removed = format!("token/{}", self.name);
+        let message = format!("{removed} removed{}", cut_off::outcome(&hits));
+        Ok(Removed { removed, message })
     }
-}
-
-fn bound(name: &str, enrolment: &Enrolment) -> Refusal {
-    let machine = match (&enrolment.identity, enrolment.facts.hostname.as_str()) {
-        (Some(identity), "") => identity.id().to_owned(),
-        (Some(identity), hostname) => format!("{hostname} ({})", identity.id()),
-        (None, _) => "a machine".to_owned(),
-    };
-    Refusal::new(
-        409,
-        "token_bound",
-        format!(
-            "token/{name} is bound to {machine}, which would be cut off; `--yes` removes it all the same, `--revoke` \
-             also revokes its certificates"
-        ),
-    )
 }
 
 /// `DELETE /v1/tokens/NAME`
@@ -187,6 +176,6 @@ pub(super) async fn remove(
     Extension(context): Extension<RequestContext>,
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Removed>, Refusal> {
     Ok(Json(carry_out(&service, &context, &RemoveToken { name: &name, query }).await?))
 }

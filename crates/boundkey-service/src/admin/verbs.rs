@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
-use boundkey_api::{ExplainAnswer, VerbAnswer, VerbRequest};
-use boundkey_lifecycle::{Verb, apply_verb};
+use boundkey_api::{ExplainAnswer, NextStep, VerbAnswer, VerbRequest};
+use boundkey_lifecycle::{Verb, View, apply_verb};
 use boundkey_store::records::{EnrolmentRecord, TokenRecord};
 use serde::Deserialize;
 
+use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out, token_keys};
-use super::tokens::missing;
-use super::{apply_token, body, locks, row};
+use super::{apply_token, body, locks, missing, row};
 use crate::{Entry, Refusal, RequestContext, Service, Slot};
 
 /// How long a resync grant stays open unless told.
@@ -39,13 +39,23 @@ impl Kind {
             _ => return None,
         })
     }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::GrantRecovery => "grant-recovery",
+            Self::Rotate => "rotate",
+            Self::Resync => "resync",
+            Self::Revoke => "revoke",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 struct Carry<'a> {
     name: &'a str,
     kind: Kind,
     request: &'a VerbRequest,
-    secrets: bool,
+    query: &'a VerbQuery,
 }
 
 #[async_trait]
@@ -55,7 +65,11 @@ impl Operation for Carry<'_> {
     async fn plan(&self, plan: &mut Plan<'_>) -> Result<VerbAnswer, Refusal> {
         let (token_key, enrolment_key) = token_keys(self.name);
         plan.load(&[&token_key, &enrolment_key]).await?;
-        let record = plan.get::<TokenRecord>(&token_key).await?.ok_or_else(|| missing(self.name))?;
+        let Some(record) = plan.get::<TokenRecord>(&token_key).await? else {
+            return Err(missing(plan.service, "token", self.name).await);
+        };
+        let names = [self.name.to_owned()];
+        let watched = Watched::before(plan, &names).await?;
         let stored = plan.get::<EnrolmentRecord>(&enrolment_key).await?;
         let enrolment = stored.map(|stored| stored.enrolment).unwrap_or_default();
         let (verb, secret) = self.verb(plan).await?;
@@ -77,7 +91,10 @@ impl Operation for Carry<'_> {
             changed = true;
             plan.put(&enrolment_key, &EnrolmentRecord { uid: record.uid, enrolment: next });
         }
-        let message = self.message(changed);
+        let what = format!("bound-keypair {} {}", self.kind.as_str(), self.name);
+        cut_off::require(&self.query.confirm, &what, &watched.hits(plan).await?)?;
+        let after = row::planned(plan, &names).await?;
+        let message = self.message(changed, after.first().map(|row| row.view(plan.service, plan.now)));
         if changed {
             plan.event(Entry {
                 code: code.as_str().to_owned(),
@@ -87,7 +104,7 @@ impl Operation for Carry<'_> {
                 ..Entry::default()
             });
         }
-        let registration_secret = secret.filter(|_| self.secrets && changed);
+        let registration_secret = secret.filter(|_| self.query.secrets && changed);
         Ok(VerbAnswer { changed, message, registration_secret })
     }
 }
@@ -120,14 +137,24 @@ impl Carry<'_> {
         })
     }
 
-    fn message(&self, changed: bool) -> String {
+    /// What was done, and what the next join comes to now.
+    fn message(&self, changed: bool, after: Option<View<'_>>) -> String {
         let name = self.name;
-        if !changed {
-            return format!("nothing was left to do for token/{name}");
+        let done = if changed { self.done() } else { format!("nothing was left to do for token/{name}") };
+        match after {
+            Some(after) => format!("{done}; {}", cut_off::next_join(&after)),
+            None => done,
         }
+    }
+
+    fn done(&self) -> String {
+        let name = self.name;
         match self.kind {
             Kind::GrantRecovery => {
-                format!("token/{name} may recover {} more time(s)", self.request.count.unwrap_or(1))
+                match self.request.count.unwrap_or(1) {
+                    1 => format!("token/{name} may recover once more"),
+                    count => format!("token/{name} may recover {count} more times"),
+                }
             }
             Kind::Rotate => match self.request.at {
                 Some(at) => format!(
@@ -138,7 +165,7 @@ impl Carry<'_> {
             },
             Kind::Resync => format!("the next live join with the bound key of token/{name} is taken back"),
             Kind::Revoke => {
-                format!("the certificates of token/{name} are revoked; its next join is a recovery")
+                format!("the certificates of token/{name} are revoked")
             }
             Kind::Reset => format!(
                 "token/{name} is unbound and all it was issued is revoked; a new registration secret is in force \
@@ -152,6 +179,14 @@ impl Carry<'_> {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct VerbQuery {
     secrets: bool,
+    confirm: Confirm,
+}
+
+impl VerbQuery {
+    /// Whomever it hits; and the new secret is told.
+    pub(super) fn confirmed() -> Self {
+        Self { secrets: true, confirm: Confirm::Anybody }
+    }
 }
 
 /// `POST /v1/tokens/NAME/{grant-recovery|rotate|resync|revoke|reset}`
@@ -163,7 +198,7 @@ pub(super) async fn verb(
     bytes: Bytes,
 ) -> Result<Json<VerbAnswer>, Refusal> {
     let request: VerbRequest = body(&bytes)?;
-    Ok(Json(carry(&service, &context, &name, &verb, &request, query.secrets).await?))
+    Ok(Json(carry(&service, &context, &name, &verb, &request, &query).await?))
 }
 
 pub(super) async fn carry(
@@ -172,7 +207,7 @@ pub(super) async fn carry(
     name: &str,
     verb: &str,
     request: &VerbRequest,
-    secrets: bool,
+    query: &VerbQuery,
 ) -> Result<VerbAnswer, Refusal> {
     let kind = Kind::parse(verb).ok_or_else(|| {
         Refusal::new(
@@ -181,7 +216,7 @@ pub(super) async fn carry(
             format!("{verb} is not a verb; allowed: grant-recovery, rotate, resync, revoke, reset, explain"),
         )
     })?;
-    carry_out(service, context, &Carry { name, kind, request, secrets }).await
+    carry_out(service, context, &Carry { name, kind, request, query }).await
 }
 
 /// `POST /v1/tokens/NAME/explain`: what would happen at the next join, and why. Changes nothing.
@@ -190,12 +225,15 @@ pub(super) async fn explain(
     Path(name): Path<String>,
 ) -> Result<Json<ExplainAnswer>, Refusal> {
     let now = service.now();
-    let row = row::of_token(&service, &name, now).await?.ok_or_else(|| missing(&name))?;
+    let Some(row) = row::of_token(&service, &name, now).await? else {
+        return Err(missing(&service, "token", &name).await);
+    };
     let explained = row.view(&service, now).explain();
     Ok(Json(ExplainAnswer {
         state: explained.state.as_str().to_owned(),
         next_join: explained.next_join,
         reasons: explained.reasons,
         warnings: explained.warnings,
+        next_step: NextStep { text: explained.next_step.text, commands: explained.next_step.commands },
     }))
 }

@@ -1,7 +1,7 @@
 //! Resources as administrators see them.
 
 use boundkey_api::{Node, TokenSummary};
-use boundkey_lifecycle::{Enrolment, Identity, LockOrigin, View};
+use boundkey_lifecycle::{Enrolment, Identity, LifecycleState, LockOrigin, View};
 use boundkey_store::Revision;
 use boundkey_store::records::{BotRecord, InstanceEntry, LockRecord, TokenRecord};
 use boundkey_token::{RecoveryMode, Token};
@@ -153,11 +153,12 @@ fn mode(mode: RecoveryMode) -> &'static str {
 }
 
 /// The host of a lineage, if it is one and has joined.
-pub(super) fn node(token: &Token, enrolment: &Enrolment) -> Option<Node> {
+pub(super) fn node(token: &Token, enrolment: &Enrolment, state: LifecycleState) -> Option<Node> {
     let Some(Identity::Host(host_id)) = &enrolment.identity else { return None };
     Some(Node {
         token: token.name.to_string(),
         host_id: host_id.clone(),
+        state: state.as_str().to_owned(),
         hostname: enrolment.facts.hostname.clone(),
         roles: enrolment.facts.roles.iter().map(|role| role.to_string()).collect(),
         version: enrolment.facts.version.clone(),
@@ -168,11 +169,12 @@ pub(super) fn node(token: &Token, enrolment: &Enrolment) -> Option<Node> {
 }
 
 /// A further host of a shared lineage.
-pub(super) fn shared_node(token: &Token, instance: &InstanceEntry) -> Option<Node> {
+pub(super) fn shared_node(token: &Token, instance: &InstanceEntry, state: LifecycleState) -> Option<Node> {
     let Identity::Host(host_id) = &instance.record.identity else { return None };
     Some(Node {
         token: token.name.to_string(),
         host_id: host_id.clone(),
+        state: state.as_str().to_owned(),
         hostname: instance.record.facts.hostname.clone(),
         roles: instance.record.facts.roles.iter().map(|role| role.to_string()).collect(),
         version: instance.record.facts.version.clone(),

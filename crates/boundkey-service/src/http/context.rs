@@ -17,6 +17,9 @@ use crate::{Refusal, RequestContext, Service};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
+/// Where every 403 is a denial.
+const JOIN: &str = "/v1/join/complete";
+
 #[derive(Clone)]
 struct Layer {
     service: Service,
@@ -109,6 +112,10 @@ fn log(
         Some(refusal) if status >= 500 => tracing::error!(
             correlation_id = id, source, %method, route, status, code = refusal.problem.code,
             cause = refusal.cause.as_deref(), "request failed"
+        ),
+        // The join itself has said so, with more than this layer knows.
+        Some(refusal) if status == 403 && route == JOIN => tracing::debug!(
+            correlation_id = id, source, %method, route, status, code = refusal.problem.code, "request refused"
         ),
         Some(refusal) => tracing::info!(
             correlation_id = id, source, %method, route, status, code = refusal.problem.code,

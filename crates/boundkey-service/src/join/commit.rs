@@ -116,7 +116,7 @@ fn event(
         identity,
         detail,
         notes: event.notes.iter().map(ToString::to_string).chain(more_notes).collect(),
-        count: 0,
+        ..Entry::default()
     });
     events.into_writes()
 }

@@ -1,6 +1,7 @@
 //! Certificates of a join. Everything about them is fixed before the commit; signing follows it, and a retry signs
 //! the same bytes again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -76,7 +77,7 @@ impl Planned {
             with_ssh: request.ssh_key.is_some(),
             identity: claims.identity.clone(),
             sequence: claims.sequence,
-            names: usable(names),
+            names: usable(names, &claims.identity),
             roles: roles.clone(),
             issued_at,
             expires_at,
@@ -258,10 +259,26 @@ impl Planned {
 
 /// Names of tokens need not be names of hosts (`a..b`, `10.0.0.1`): what cannot stand in a certificate is left out of
 /// the defaults. What was asked for by name has been checked against the token.
-fn usable(names: &RequestedNames) -> RequestedNames {
-    RequestedNames {
-        dns_names: names.dns_names.iter().filter(|name| is_dns_name(name)).cloned().collect(),
-        ip_addresses: names.ip_addresses.clone(),
-        principals: names.principals.iter().filter(|name| is_principal(name)).cloned().collect(),
+///
+/// DNS, X.509 and ssh compare the names of hosts in lower case, whatever a token is called: so they are certified. A host's
+/// principals keep the form that they were given beside it, as ssh compares those of its `HostKeyAlias` exactly; logins are
+/// left alone.
+fn usable(names: &RequestedNames, identity: &Identity) -> RequestedNames {
+    let dns_names = names.dns_names.iter().filter(|name| is_dns_name(name)).map(|n| n.to_ascii_lowercase());
+    let mut principals: Vec<String> = names.principals.iter().filter(|n| is_principal(n)).cloned().collect();
+    if matches!(identity, Identity::Host(_)) {
+        let lower = principals.iter().map(|name| name.to_ascii_lowercase());
+        // What does not fit is the form that nobody looks for.
+        principals = distinct(lower.chain(principals.iter().cloned())).take(PRINCIPALS).collect();
     }
+    RequestedNames { dns_names: distinct(dns_names).collect(), ip_addresses: names.ip_addresses.clone(), principals }
+}
+
+/// Principals that OpenSSH reads in one certificate.
+const PRINCIPALS: usize = 256;
+
+/// Each once, where it stands first.
+fn distinct(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut seen = HashSet::new();
+    names.filter(move |name| seen.insert(name.clone()))
 }

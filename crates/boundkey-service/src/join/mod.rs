@@ -350,8 +350,9 @@ impl Joining<'_> {
     async fn refuse(&self, denial: Denial) -> Result<Lost, Lost> {
         let code = denial.code;
         tracing::info!(
-            correlation_id = %self.context.correlation, token = %self.received.request.token,
-            code = denial.event.code.as_str(), refusal = code.as_str(), proven = denial.proven, "join refused"
+            correlation_id = %self.context.correlation, source = self.context.source.map(tracing::field::display),
+            token = %self.received.request.token, code = denial.event.code.as_str(), refusal = code.as_str(),
+            proven = denial.proven, "join refused"
         );
         let mut hold = Duration::ZERO;
         if denial.proven {
@@ -375,4 +376,4 @@ impl Joining<'_> {
 
 /// What whoever proved nothing is told, whatever the cause: always the same words.
 const DENIED: &str = "the join is denied: check the token's name, the registration secret or key, and whether the token \
-                      is still valid; an administrator finds the cause in the audit log under the correlation id";
+                      is still valid";

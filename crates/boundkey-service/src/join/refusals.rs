@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use boundkey_lifecycle::{Confirm, ConfirmReason, Denial, EventCode, Uid};
 use boundkey_store::Batch;
+use boundkey_store::records::Counted;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 
@@ -39,9 +40,17 @@ struct Subject {
 #[derive(Debug, Clone)]
 struct Row {
     count: u64,
-    correlation: String,
-    seen: OffsetDateTime,
+    /// The first since the row was last written.
+    first: Option<Seen>,
+    last: Seen,
     written: Option<OffsetDateTime>,
+}
+
+/// One refusal.
+#[derive(Debug, Clone)]
+struct Seen {
+    correlation: String,
+    at: OffsetDateTime,
 }
 
 /// What is to be written: a row as it was, and where it stands.
@@ -73,11 +82,12 @@ impl Refusals {
         if networks.len() >= NETWORKS && !networks.contains_key(&network) {
             network = VARIOUS.to_owned();
         }
-        let empty = Row { count: 0, correlation: String::new(), seen: now, written: None };
+        let seen = Seen { correlation: context.correlation.clone(), at: now };
+        let empty = Row { count: 0, first: None, last: seen.clone(), written: None };
         let row = networks.entry(network).or_insert(empty);
         row.count = row.count.saturating_add(1);
-        row.seen = now;
-        row.correlation.clone_from(&context.correlation);
+        row.first.get_or_insert_with(|| seen.clone());
+        row.last = seen;
     }
 
     /// Takes what is due: rows with news that were not written in the last minute.
@@ -85,12 +95,13 @@ impl Refusals {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
         for (subject, networks) in rows.iter_mut() {
-            networks.retain(|_, row| row.count > 0 || (now - row.seen).abs() < FORGOTTEN);
+            networks.retain(|_, row| row.count > 0 || (now - row.last.at).abs() < FORGOTTEN);
             for (network, row) in networks {
                 let rests = row.written.is_some_and(|written| (now - written).abs() < EVERY);
                 if row.count > 0 && !rests && due.len() < PER_COMMIT {
                     due.push(Due { subject: subject.clone(), network: network.clone(), row: row.clone() });
                     row.count = 0;
+                    row.first = None;
                     row.written = Some(now);
                 }
             }
@@ -106,6 +117,7 @@ impl Refusals {
         for Due { subject, network, row } in due {
             if let Some(present) = rows.get_mut(&subject).and_then(|networks| networks.get_mut(&network)) {
                 present.count = present.count.saturating_add(row.count);
+                present.first = row.first.or(present.first.take());
                 present.written = row.written;
             }
         }
@@ -158,13 +170,19 @@ pub async fn flush_refusals(service: &Service, now: OffsetDateTime) -> Result<us
     let mut batch = Batch::default();
     for Due { subject, network, row } in &due {
         let context =
-            RequestContext { correlation: row.correlation.clone(), source: None, actor: "join".to_owned() };
+            RequestContext { correlation: row.last.correlation.clone(), source: None, actor: "join".to_owned() };
+        let first = row.first.as_ref().unwrap_or(&row.last);
         let mut events = Events::new(now, &context).seen_from(network);
         events.push(Entry {
             code: subject.code.to_owned(),
             token: (subject.token != UNKNOWN).then(|| subject.token.clone()),
             detail: format!("{} from {network}", counted(row.count)),
             count: row.count,
+            counted: Some(Counted {
+                first_correlation_id: first.correlation.clone(),
+                first_at: first.at,
+                last_at: row.last.at,
+            }),
             ..Entry::default()
         });
         batch.writes.extend(events.into_writes());

@@ -27,6 +27,22 @@ pub struct EventRecord {
     /// For coalesced refusals: how many.
     #[serde(default)]
     pub count: u64,
+    /// For coalesced refusals: the first of them. `correlation_id` is that of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// When counted refusals began and ended, and the id of the first one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The id under which the server's log has the first one.
+    pub first_correlation_id: String,
+    /// When the first one was.
+    #[serde(with = "time::serde::rfc3339")]
+    pub first_at: OffsetDateTime,
+    /// When the last one was.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_at: OffsetDateTime,
 }
 
 super::encoded_as_it_is!(EventRecord, "event");

@@ -20,7 +20,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use audit::EventRecord;
+pub use audit::{Counted, EventRecord};
 pub use authority::{AuthorityRecord, CaBundleRecord, ClusterRecord, RevokedRecord};
 pub use bot::BotRecord;
 pub use enrolment::{EnrolmentRecord, InstanceEntry};

@@ -220,6 +220,7 @@ fn lock_index() -> LockIndex {
 
 fn event() -> EventRecord {
     EventRecord {
+        counted: None,
         at: at(16),
         code: "join.recovered".to_owned(),
         token: Some("example-token".to_owned()),

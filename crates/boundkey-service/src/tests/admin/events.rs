@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::token;
 use crate::ServiceConfig;
-use crate::tests::fixture::Fixture;
+use crate::join;
+use crate::tests::fixture::{Fixture, Machine};
 
 fn column(page: &Value, name: &str) -> Vec<String> {
     let items = page["items"].as_array().unwrap().iter();
@@ -114,4 +115,71 @@ async fn a_server_that_stops_keeps_nobody_waiting() {
         fixture.service.stop();
     });
     assert_eq!(waited.ok(), json!({ "items": [] }));
+}
+
+#[tokio::test]
+async fn a_code_that_no_event_has_is_refused_with_the_nearest_one() {
+    let fixture = with_tokens(1).await;
+    let refused = fixture.get("/v1/events?code=clone_detectd").await;
+    assert_eq!(refused.refused(), (400, "malformed_request"));
+    assert!(refused.text.contains("did you mean `clone_detected`?"), "{}", refused.text);
+    assert_eq!(fixture.get("/v1/events?code=clone_detected").await.ok(), json!({ "items": [] }));
+}
+
+/// The list that clients check by is that of what is ever written.
+#[test]
+fn the_codes_that_clients_know_are_all_there_are() {
+    let mut written: Vec<&str> = boundkey_lifecycle::EventCode::all().map(|code| code.as_str()).collect();
+    written.extend(["token_created", "token_updated", "token_removed"]);
+    written.extend(["bot_created", "bot_updated", "bot_removed", "lock_created", "lock_removed"]);
+    let mut known = boundkey_api::EVENT_CODES.to_vec();
+    written.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(known, written);
+    let mut states: Vec<&str> = boundkey_lifecycle::LifecycleState::ALL.iter().map(|state| state.as_str()).collect();
+    let mut known = boundkey_api::TOKEN_STATES.to_vec();
+    states.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(known, states);
+}
+
+#[tokio::test]
+async fn an_event_is_found_by_its_correlation_id_or_by_how_that_begins() {
+    let fixture = with_tokens(2).await;
+    let ids = column(&fixture.get("/v1/events").await.ok(), "correlation_id");
+    for asked in [ids[1].as_str(), &ids[1][..12], &ids[1].to_uppercase()] {
+        let found = fixture.get(&format!("/v1/events?id={asked}")).await.ok();
+        assert_eq!(column(&found, "token"), ["t1"], "{asked}");
+    }
+    for asked in ["", "abc", "xyzxyzxyz", &"a".repeat(33)] {
+        assert_eq!(fixture.get(&format!("/v1/events?id={asked}")).await.refused(), (400, "malformed_request"));
+    }
+}
+
+/// Refusals where nothing was proven share a row: the first and the last of them are found by their ids.
+#[tokio::test]
+async fn counted_refusals_are_found_by_the_first_and_the_last_id() {
+    let fixture = with_tokens(1).await;
+    let mut contexts = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = Machine::new("t0", 9, Some(super::secret(9)));
+        stranger.next_attempt();
+        let context = stranger.context(&fixture);
+        let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
+        let body = stranger.body(&challenge);
+        join::complete(&fixture.service, &body, &context, fixture.service.now()).await.unwrap_err();
+        contexts.push((context.correlation, fixture.service.now()));
+        fixture.clock.advance(time::Duration::seconds(5));
+    }
+    join::flush_refusals(&fixture.service, fixture.service.now()).await.unwrap();
+    let found = async |id: &str| fixture.get(&format!("/v1/events?id={id}")).await.ok()["items"].clone();
+    let text = |at: time::OffsetDateTime| at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let row = found(&contexts[0].0).await[0].clone();
+    assert_eq!(row["count"], 3);
+    assert_eq!(row["first_correlation_id"], contexts[0].0.as_str());
+    assert_eq!(row["correlation_id"], contexts[2].0.as_str());
+    assert_eq!(row["first_at"], text(contexts[0].1).as_str());
+    assert_eq!(row["last_at"], text(contexts[2].1).as_str());
+    assert_eq!(found(&contexts[2].0).await[0], row);
+    assert_eq!(found(&contexts[1].0).await, json!([]), "it is in the server's log alone");
 }

@@ -67,7 +67,8 @@ async fn the_status_counts_tokens_by_how_they_stand() {
     fixture.create(false, vec![token("idle", json!({})), token("bad", json!({}))]).await.ok();
     fixture.post("/v1/locks", json!({ "target": { "join_token": "bad" } })).await.ok();
     let status = fixture.get("/v1/status").await.ok();
-    assert_eq!((&status["tokens"], &status["bound"], &status["locked"]), (&json!(3), &json!(1), &json!(1)));
+    assert_eq!(status["tokens"], 3);
+    assert_eq!(status["states"], json!({ "bound": 1, "locked": 1, "pending": 1 }), "as `tokens ls` counts them");
     assert_eq!((&status["cluster_name"], &status["store"]), (&json!("example.com"), &json!("memory")));
 }
 
@@ -95,8 +96,66 @@ async fn a_bot_is_created_shown_and_removed() {
     deployer["spec"]["roles"] = json!(["Bot"]);
     deployer["spec"]["bot_name"] = json!("ci");
     fixture.create(false, vec![deployer]).await.ok();
-    fixture.delete("/v1/bots/ci").await.ok();
+    fixture.delete("/v1/bots/ci?confirm=true").await.ok();
     let mut machine = Machine::new("deployer", 1, Some(fixture.generated_secret("deployer")));
     machine.roles = boundkey_token::RoleSet::new([boundkey_token::Role::Bot]);
     assert_eq!(machine.join(&fixture).unwrap_err().code, "bot_not_found");
+}
+
+#[tokio::test]
+async fn a_node_has_the_state_of_its_token_and_can_be_asked_for_by_it() {
+    let fixture = Fixture::new();
+    fixture.registered("web");
+    let states = async |query: &str| {
+        let page = fixture.get(&format!("/v1/nodes{query}")).await.ok();
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|node| node["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(states("").await, ["bound"]);
+    fixture.post("/v1/locks?confirm=true", json!({ "target": { "join_token": "web" } })).await.ok();
+    assert_eq!(states("").await, ["locked"]);
+    assert_eq!(states("?state=locked").await, ["locked"]);
+    assert_eq!(states("?state=bound").await, [""; 0]);
+    let refused = fixture.get("/v1/nodes?state=lockd").await;
+    assert_eq!(refused.refused(), (400, "malformed_request"));
+    assert!(refused.text.contains("did you mean `locked`?"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn of_many_hosts_that_share_a_token_the_locked_one_is_told() {
+    let fixture = Fixture::new();
+    let mut first = Machine::new("web", 1, None);
+    let key = first.bound.public_key().to_openssh();
+    fixture.node_token(
+        "web",
+        &format!(
+            "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: insecure}}\n"
+        ),
+    );
+    first.join(&fixture).unwrap();
+    let mut second = Machine::new("web", 1, None);
+    (0..5).for_each(|_| second.next_attempt());
+    let id = second.join(&fixture).unwrap().identity.id().to_owned();
+    fixture.post("/v1/locks?confirm=true", json!({ "target": { "server_id": id } })).await.ok();
+    let nodes = fixture.get("/v1/nodes?state=locked").await.ok();
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
+    assert_eq!(nodes["items"][0]["host_id"], id.as_str());
+    assert_eq!(fixture.get("/v1/nodes?state=shared").await.ok()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_with_the_nearest_name() {
+    let fixture = Fixture::new();
+    let bot = json!({ "kind": "bot", "version": "v1", "metadata": { "name": "runner" } });
+    fixture.create(false, vec![token("example-token", json!({})), bot]).await.ok();
+    for (path, nearest) in [
+        ("/v1/tokens/exmaple-token", "token/example-token"),
+        ("/v1/bots/runer", "bot/runner"),
+    ] {
+        let answer = fixture.get(path).await;
+        assert_eq!(answer.refused(), (404, "not_found"));
+        assert!(answer.text.contains(&format!("(did you mean {nearest}?)")), "{}", answer.text);
+        assert!(fixture.delete(path).await.text.contains(nearest));
+    }
+    assert!(!fixture.get("/v1/tokens/zzz").await.text.contains("did you mean"));
 }

@@ -17,8 +17,8 @@ fn index(fixture: &Fixture, kind: &str, id: &str) -> Vec<String> {
 }
 
 async fn lock(fixture: &Fixture, request: Value) -> String {
-    let lock = fixture.post("/v1/locks", request).await.ok();
-    lock["metadata"]["name"].as_str().unwrap().to_owned()
+    let answer = fixture.post("/v1/locks?confirm=true", request).await.ok();
+    answer["lock"]["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
 async fn listed(fixture: &Fixture) -> Vec<String> {
@@ -32,7 +32,7 @@ async fn a_lock_stops_joins_until_it_is_removed() {
     let fixture = Fixture::new();
     let mut machine = fixture.registered("web");
     let request = json!({ "target": { "join_token": "web" }, "message": "stolen laptop" });
-    let set = fixture.post("/v1/locks", request).await.ok();
+    let set = fixture.post("/v1/locks?confirm=true", request).await.ok()["lock"].clone();
     assert_eq!(set["spec"], json!({ "target": { "join_token": "web" }, "message": "stolen laptop" }));
     assert_eq!(set["status"]["origin"], "by_hand");
     let id = set["metadata"]["name"].as_str().unwrap();

@@ -2,9 +2,11 @@
 //! held against the served description.
 
 mod apply;
+mod cut_off;
 mod events;
 mod listings;
 mod locks;
+mod next_steps;
 pub(super) mod race;
 mod removal;
 mod secrets;

@@ -92,7 +92,7 @@ async fn a_used_secret_stays_used_after_a_reset() {
     let fixture = Fixture::new();
     fixture.create(false, vec![token("web", spec_secret(1))]).await.ok();
     Machine::new("web", 1, Some(secret(1))).join(&fixture).unwrap();
-    fixture.post("/v1/tokens/web/reset", json!({})).await.ok();
+    fixture.post("/v1/tokens/web/reset?confirm=true", json!({})).await.ok();
     fixture.create(true, vec![token("web", spec_secret(2))]).await.ok();
     assert_eq!(
         fixture.create(true, vec![token("web", spec_secret(1))]).await.refused(),
@@ -111,7 +111,7 @@ async fn a_secret_that_a_reset_voided_stays_void_until_it_is_replaced() {
     let key = Machine::new("web", 9, None).bound.public_key().to_openssh();
     let with_key = json!({ "registration_secret": secret(1).expose(), "initial_public_key": key });
     fixture.create(false, vec![token("web", with_key)]).await.ok();
-    fixture.post("/v1/tokens/web/reset", json!({})).await.ok();
+    fixture.post("/v1/tokens/web/reset?confirm=true", json!({})).await.ok();
     let in_force = fixture.generated_secret("web");
     // The onboarding changes, its secret does not.
     fixture.create(true, vec![token("web", spec_secret(1))]).await.ok();

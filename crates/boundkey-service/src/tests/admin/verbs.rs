@@ -8,7 +8,7 @@ use super::token;
 use crate::tests::fixture::{Fixture, Machine};
 
 async fn verb(fixture: &Fixture, verb: &str, request: Value) -> Value {
-    fixture.post(&format!("/v1/tokens/web/{verb}"), request).await.ok()
+    fixture.post(&format!("/v1/tokens/web/{verb}?confirm=true"), request).await.ok()
 }
 
 #[tokio::test]
@@ -28,7 +28,8 @@ async fn a_verb_says_the_second_time_that_nothing_was_left_to_do() {
         let (enrolment, events) = (fixture.enrolment("web"), fixture.events().len());
         let second = verb(&fixture, name, request.clone()).await;
         assert_eq!(second["changed"], false, "{name} {request}");
-        assert_eq!(second["message"], "nothing was left to do for token/web");
+        let message = second["message"].as_str().unwrap();
+        assert!(message.starts_with("nothing was left to do for token/web; next join: "), "{message}");
         assert_eq!((fixture.enrolment("web"), fixture.events().len()), (enrolment, events));
     }
 }
@@ -140,7 +141,7 @@ async fn reset_binds_another_machine_and_tells_its_secret_only_if_asked_to() {
     assert!(silent.get("registration_secret").is_none(), "{silent}");
     assert_eq!(fixture.count("revoked/"), 2);
     let generation = fixture.enrolment("web").enrolment.generation;
-    let told = fixture.post("/v1/tokens/web/reset?secrets=true", json!({})).await.ok();
+    let told = fixture.post("/v1/tokens/web/reset?secrets=true&confirm=true", json!({})).await.ok();
     let secret = boundkey_keys::Secret::new(told["registration_secret"].as_str().unwrap().to_owned());
     assert!(secret == fixture.generated_secret("web"));
     assert_eq!(before.join(&fixture).unwrap_err().code, "denied");
@@ -214,7 +215,7 @@ async fn explain_follows_the_lineage() {
     assert_eq!(explain().await, "rotation_due");
     verb(&fixture, "revoke", json!({})).await;
     assert_eq!(explain().await, "no_recoveries_left");
-    fixture.post("/v1/locks", json!({ "target": { "join_token": "web" } })).await.ok();
+    fixture.post("/v1/locks?confirm=true", json!({ "target": { "join_token": "web" } })).await.ok();
     assert_eq!(explain().await, "locked");
 }
 
@@ -232,7 +233,7 @@ async fn explain_listing_and_status_tell_of_every_lock_that_stops_the_machine() 
         assert_eq!(explained["state"], row["state"], "{name}");
         (explained, row["state"].as_str().unwrap().to_owned())
     };
-    let locked = async || fixture.get("/v1/status").await.ok()["locked"].as_u64().unwrap();
+    let locked = async || fixture.get("/v1/status").await.ok()["states"]["locked"].as_u64().unwrap_or(0);
     for (name, target) in [
         ("web", json!({ "join_token": "web" })),
         ("web", json!({ "server_id": id_of("web") })),
@@ -240,8 +241,8 @@ async fn explain_listing_and_status_tell_of_every_lock_that_stops_the_machine() 
         ("deployer", json!({ "user": "ci" })),
         ("deployer", json!({ "bot_instance_id": id_of("deployer") })),
     ] {
-        let lock = fixture.post("/v1/locks", json!({ "target": target })).await.ok();
-        let id = lock["metadata"]["name"].as_str().unwrap();
+        let lock = fixture.post("/v1/locks?confirm=true", json!({ "target": target })).await.ok();
+        let id = lock["lock"]["metadata"]["name"].as_str().unwrap();
         let machine = if name == "web" { &mut host } else { &mut bot };
         assert_eq!(machine.join(&fixture).unwrap_err().code, "locked", "{target}");
         let (explained, state) = seen(name).await;
@@ -257,7 +258,7 @@ async fn explain_listing_and_status_tell_of_every_lock_that_stops_the_machine() 
     }
     assert_eq!(locked().await, 0);
 
-    fixture.delete("/v1/bots/ci").await.ok();
+    fixture.delete("/v1/bots/ci?confirm=true").await.ok();
     assert_eq!(bot.join(&fixture).unwrap_err().code, "bot_not_found");
     let (explained, state) = seen("deployer").await;
     assert_eq!(
