@@ -269,9 +269,19 @@ fn forgetting_removes_every_key() {
     let data = dir.path().join("data");
     run(&["keypair", "create", "--storage", path(&data)]);
     assert!(data.join("state.json").exists());
-    let (status, out, _) = run(&["forget", "--data-dir", path(&data)]);
+    let (status, out, err) = run(&["forget", "--data-dir", path(&data)]);
+    let expected = format!(
+        "error: this wipes the keys in {0}; they are bound to no token yet, as far as this machine knows\nnothing was changed; \
+         to do it all the same: boundkey-agent forget --data-dir {0} --yes\n",
+        data.display()
+    );
+    assert_eq!((status, out.as_str(), err), (1, "", expected));
+    assert!(data.join("state.json").exists());
+    let (status, out, _) = run(&["forget", "--data-dir", path(&data), "--yes"]);
     assert_eq!((status, out), (0, format!("forgot the state in {}\n", data.display())));
     assert!(!data.join("state.json").exists());
+    let (status, out, _) = run(&["forget", "--data-dir", path(&data)]);
+    assert_eq!((status, out), (0, format!("nothing to forget in {}\n", data.display())));
 }
 
 #[test]

@@ -60,12 +60,14 @@ impl Context {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create resources from a file: all of them or none
+    #[command(visible_alias = "apply")]
     Create(CreateOptions),
     /// Print a resource, or all of a kind
     Get(GetOptions),
     /// Change a resource in your editor
     Edit(EditOptions),
     /// Remove resources
+    #[command(visible_alias = "delete")]
     Rm(RmOptions),
     /// Tokens, with their derived state
     Tokens {
@@ -108,12 +110,22 @@ pub(crate) enum Command {
     /// What the server is and how its tokens stand
     #[command(after_help = "Example:\n  boundkeyctl status --format json")]
     Status(FormatOption),
+    /// Print the version of this tool
+    #[command(after_help = "Example:\n  boundkeyctl version")]
+    Version,
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  boundkeyctl completions bash > /etc/bash_completion.d/boundkeyctl")]
     Completions(CompletionOptions),
     /// Write the man pages into a directory, one for each command
     #[command(after_help = "Example:\n  boundkeyctl man /usr/local/share/man/man1")]
     Man(ManOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct YesOption {
+    /// Do not ask, whomever it cuts off
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +140,8 @@ pub(crate) struct CreateOptions {
     /// YAML (several documents) or JSON; `-` reads standard input
     pub(crate) file: PathBuf,
     #[command(flatten)]
+    pub(crate) yes: YesOption,
+    #[command(flatten)]
     pub(crate) format: FormatOption,
 }
 
@@ -139,11 +153,14 @@ pub(crate) struct CreateOptions {
 pub(crate) struct GetOptions {
     /// KIND or KIND/NAME; kinds: token, bot, lock, node (singular or plural)
     pub(crate) resource: String,
+    /// Not understood: a resource is written KIND/NAME
+    #[arg(hide = true)]
+    pub(crate) name: Option<String>,
     /// Print secrets too
     #[arg(long)]
     pub(crate) with_secrets: bool,
     /// How to print; text is YAML
-    #[arg(long, value_enum, default_value = "yaml")]
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value = "yaml")]
     pub(crate) format: Format,
 }
 
@@ -155,6 +172,8 @@ Example:
 pub(crate) struct EditOptions {
     /// token/NAME or bot/NAME
     pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) yes: YesOption,
 }
 
 #[derive(Debug, Args)]
@@ -166,10 +185,9 @@ pub(crate) struct RmOptions {
     /// KIND/NAME
     #[arg(required = true)]
     pub(crate) resources: Vec<String>,
-    /// Remove a bound token too
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// Remove a bound token too, and revoke its certificates
+    #[command(flatten)]
+    pub(crate) yes: YesOption,
+    /// Revoke the certificates of a removed token too; else they are valid until they expire
     #[arg(long)]
     pub(crate) revoke: bool,
 }
@@ -177,12 +195,14 @@ pub(crate) struct RmOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {
     /// List tokens
+    #[command(visible_alias = "list")]
     Ls(ListOptions),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodesCommand {
     /// List hosts that have joined
+    #[command(visible_alias = "list")]
     Ls(ListOptions),
 }
 
@@ -211,13 +231,15 @@ pub(crate) enum BotsCommand {
   boundkeyctl bots add ci --logins deploy,ci --with-token")]
     Add(BotAddOptions),
     /// List bots
-    #[command(after_help = "Example:\n  boundkeyctl bots ls --format json")]
+    #[command(visible_alias = "list", after_help = "Example:\n  boundkeyctl bots ls --format json")]
     Ls(FormatOption),
     /// Remove a bot; its tokens' joins are denied from then on
-    #[command(after_help = "Example:\n  boundkeyctl bots rm ci")]
+    #[command(visible_alias = "delete", after_help = "Example:\n  boundkeyctl bots rm ci")]
     Rm {
         /// The bot
         name: String,
+        #[command(flatten)]
+        yes: YesOption,
     },
 }
 
@@ -256,7 +278,7 @@ pub(crate) struct LockOptions {
     /// Lock one instance of a bot
     #[arg(long, alias = "bot-instance-id", group = "target")]
     pub(crate) bot_instance: Option<String>,
-    /// Shown to whoever is locked out
+    /// Why, for administrators: whoever is locked out is never told
     #[arg(long)]
     pub(crate) message: Option<String>,
     /// How long (30s, 15m, 24h, 7d); without it until it is removed
@@ -265,6 +287,8 @@ pub(crate) struct LockOptions {
     /// Revoke the certificates it holds now
     #[arg(long)]
     pub(crate) revoke: bool,
+    #[command(flatten)]
+    pub(crate) yes: YesOption,
     #[command(flatten)]
     pub(crate) format: FormatOption,
 }
@@ -282,6 +306,7 @@ pub(crate) enum KeypairCommand {
     },
     /// Ask for a new key at the next join
     #[command(
+        visible_alias = "request-rotation",
         after_help = "Example:\n  boundkeyctl bound-keypair rotate example-token --at 2027-01-31T12:00:00Z"
     )]
     Rotate {
@@ -308,6 +333,8 @@ pub(crate) enum KeypairCommand {
     Revoke {
         /// The token
         name: String,
+        #[command(flatten)]
+        yes: YesOption,
     },
     /// Unbind: revoke everything, make a new registration secret
     #[command(after_help = "Examples:
@@ -320,9 +347,11 @@ pub(crate) enum KeypairCommand {
         #[arg(long)]
         with_secrets: bool,
         #[command(flatten)]
+        yes: YesOption,
+        #[command(flatten)]
         format: FormatOption,
     },
-    /// Say what would happen at the next join, and why
+    /// Say what would happen at the next join, why, and what to do
     #[command(after_help = "Example:\n  boundkeyctl bound-keypair explain example-token")]
     Explain {
         /// The token
@@ -367,7 +396,9 @@ pub(crate) enum EventsCommand {
     /// Print events
     #[command(after_help = "Examples:
   boundkeyctl events ls --since 24h --token example-token
-  boundkeyctl events ls --code clone_detected")]
+  boundkeyctl events ls --code clone_detected
+  boundkeyctl events ls --id 3f9c2a7e51d04b86a9b1c2d3e4f50617")]
+    #[command(visible_alias = "list")]
     Ls(EventsOptions),
     /// Print events as they happen
     #[command(after_help = "Examples:
@@ -387,6 +418,9 @@ pub(crate) struct EventsOptions {
     /// Only of this code
     #[arg(long)]
     pub(crate) code: Option<String>,
+    /// Only of this correlation id, as an agent's log has it, or of those that begin with it
+    #[arg(long, value_name = "CORRELATION")]
+    pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) format: FormatOption,
 }

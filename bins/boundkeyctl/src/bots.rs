@@ -1,13 +1,14 @@
 //! `bots add|ls|rm`
 
 use anyhow::Result;
-use boundkey_client::admin::encode;
 use boundkey_console::{Format, print};
 use serde_json::{Value, json};
 
 use crate::arguments::{BotAddOptions, BotsCommand, Context};
 use crate::create::{check, sent};
+use crate::get::Kind;
 use crate::output;
+use crate::rm::remove;
 
 pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
     match command {
@@ -22,7 +23,7 @@ pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
                 vec![name.to_owned(), logins.unwrap_or_else(|| name.to_owned())]
             });
             let rows: Vec<Vec<String>> = rows.collect();
-            let summary = format!("{} bots", bots.len());
+            let summary = output::counted(bots.len(), "bot");
             output::rows(
                 &Value::Array(bots.clone()),
                 options.format,
@@ -31,9 +32,8 @@ pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
                 Some(summary),
             )
         }
-        BotsCommand::Rm { name } => {
-            let _: Value = context.client().delete(&format!("/v1/bots/{}", encode(&name))).await?;
-            print(&format!("bot/{name} removed\n"))
+        BotsCommand::Rm { name, yes } => {
+            remove(&mut context.client(), &[(Kind::Bot, &name)], false, yes.yes).await
         }
     }
 }

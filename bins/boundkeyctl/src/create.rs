@@ -9,6 +9,7 @@ use boundkey_token::{Resource, ResourceError, read_resources};
 use serde_json::Value;
 
 use crate::arguments::{Context, CreateOptions, source_name};
+use crate::confirm::{beforehand, confirmed};
 use crate::output;
 
 /// A file of resources is read whole, and no more than this.
@@ -18,8 +19,10 @@ pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> 
     let source = source_name(&options.file);
     let text = read(&options.file)?;
     let resources = check(&text, &source)?;
-    let values = resources.iter().map(sent).collect();
-    let answer = context.client().apply(values, options.force).await?;
+    let values: Vec<Value> = resources.iter().map(sent).collect();
+    let mut client = context.client();
+    let send = async |confirm: &str| client.apply_confirmed(values.clone(), options.force, confirm).await;
+    let answer = confirmed(beforehand(options.yes.yes), send).await?;
     for applied in &answer.applied {
         output::warnings(&applied.warnings);
     }

@@ -10,6 +10,7 @@ use boundkey_console::print;
 use serde_json::Value;
 
 use crate::arguments::{Context, EditOptions};
+use crate::confirm::{beforehand, confirmed};
 use crate::create::{check, identify, sent};
 use crate::failure::usage;
 use crate::get::{Kind, parse};
@@ -33,7 +34,7 @@ pub(crate) async fn run(context: Context, options: EditOptions) -> Result<()> {
     if after == before.as_bytes() {
         return print(&format!("{} unchanged\n", identify(&value)));
     }
-    match apply(&mut client, &path, &after, &value).await {
+    match apply(&mut client, &path, &after, &value, options.yes.yes).await {
         Ok(text) => print(&text),
         Err(error) => {
             let (_, kept) = file.keep()?;
@@ -42,7 +43,13 @@ pub(crate) async fn run(context: Context, options: EditOptions) -> Result<()> {
     }
 }
 
-async fn apply(client: &mut AdminClient, path: &str, text: &[u8], before: &Value) -> Result<String> {
+async fn apply(
+    client: &mut AdminClient,
+    path: &str,
+    text: &[u8],
+    before: &Value,
+    yes: bool,
+) -> Result<String> {
     let resources = check(text, "the edited text")?;
     let [resource] = resources.as_slice() else { bail!("the edited text must hold exactly one resource") };
     let value = sent(resource);
@@ -51,7 +58,8 @@ async fn apply(client: &mut AdminClient, path: &str, text: &[u8], before: &Value
     }
     // Whatever became of the revision in the text: what was shown is what may be replaced.
     let revision = before["metadata"]["revision"].as_str();
-    let applied: Applied = client.put(path, &value, revision).await?;
+    let send = async |confirm: &str| client.put(&format!("{path}?confirm={confirm}"), &value, revision).await;
+    let applied: Applied = confirmed(beforehand(yes), send).await?;
     output::warnings(&applied.warnings);
     Ok(format!("{} {}\n", identify(&value), if applied.changed { "updated" } else { "unchanged" }))
 }

@@ -92,7 +92,8 @@ async fn enrol(
 fn finish(enrolled: &[Enrolled], options: &EnrollOptions) -> Result<()> {
     match (&options.out, options.format.format) {
         (Some(out), Format::Text) => {
-            print(&format!("{} tokens created; agent configs in {}\n", enrolled.len(), out.display()))
+            let tokens = output::counted(enrolled.len(), "token");
+            print(&format!("{tokens} created; agent configs in {}\n", out.display()))
         }
         (Some(out), format) => {
             // The secrets are in the files; they are not printed a second time.

@@ -1,13 +1,13 @@
 //! `events ls|watch`
 
 use anyhow::Result;
-use boundkey_api::{Event, Page};
+use boundkey_api::{EVENT_CODES, Event, Page};
 use boundkey_client::admin::encode;
+use boundkey_console::{Format, Usage, stream};
 
 use crate::arguments::{Context, EventsCommand, EventsOptions, duration, rfc3339};
 use crate::output;
-use crate::show::now;
-use boundkey_console::{Format, Usage, stream};
+use crate::show::{known, now};
 
 /// Seconds of one long poll.
 const WAIT: u64 = 30;
@@ -17,6 +17,9 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
         EventsCommand::Ls(options) => (options, false),
         EventsCommand::Watch(options) => (options, true),
     };
+    if let Some(code) = &options.code {
+        known("code of events", code, EVENT_CODES)?;
+    }
     let filter = filter(&options, watch)?;
     let mut client = context.client();
     if !watch {
@@ -24,9 +27,10 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
         let rows = events.iter().map(|event| {
             let subject = event.token.as_deref().or(event.identity.as_deref());
             let at = output::time(Some(event.at));
-            vec![at, event.code.clone(), output::dash(subject), event.actor.clone(), event.detail.clone()]
+            let code = event.code.clone();
+            vec![at, code, output::dash(subject), event.actor.clone(), id(event), event.detail.clone()]
         });
-        let header = ["TIME", "CODE", "TOKEN", "ACTOR", "DETAIL"];
+        let header = ["TIME", "CODE", "TOKEN", "ACTOR", "ID", "DETAIL"];
         return output::rows(&serde_json::to_value(&events)?, options.format.format, &header, rows, None);
     }
     let mut after: Option<String> = None;
@@ -42,6 +46,19 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
     }
 }
 
+/// Digits of a correlation id that are shown, and enough to ask by.
+const ID: usize = 12;
+
+/// How its correlation id begins; of counted refusals those of the first and the last.
+fn id(event: &Event) -> String {
+    let short = |id: &str| id.chars().take(ID).collect::<String>();
+    let last = short(&event.correlation_id);
+    match event.first_correlation_id.as_deref().map(short) {
+        Some(first) if first != last => format!("{first}..{last}"),
+        _ => last,
+    }
+}
+
 /// One event on one line, for a stream.
 fn line(event: &Event, format: Format) -> Result<String> {
     Ok(match format {
@@ -50,7 +67,7 @@ fn line(event: &Event, format: Format) -> Result<String> {
         Format::Text => {
             let subject = output::dash(event.token.as_deref().or(event.identity.as_deref()));
             let at = output::time(Some(event.at));
-            format!("{at}  {}  {subject}  {}  {}\n", event.code, event.actor, event.detail)
+            format!("{at}  {}  {subject}  {}  {}  {}\n", event.code, event.actor, id(event), event.detail)
         }
     })
 }
@@ -75,5 +92,6 @@ fn filter(options: &EventsOptions, watch: bool) -> Result<String> {
     }
     parts.extend(options.token.as_ref().map(|token| format!("token={}", encode(token))));
     parts.extend(options.code.as_ref().map(|code| format!("code={}", encode(code))));
+    parts.extend(options.id.as_ref().map(|id| format!("id={}", encode(id))));
     Ok(parts.join("&"))
 }

@@ -53,6 +53,9 @@ pub(crate) fn parse(resource: &str) -> Result<(Kind, Option<&str>)> {
 
 pub(crate) async fn run(context: Context, options: GetOptions) -> Result<()> {
     let (kind, name) = parse(&options.resource)?;
+    if let Some(name) = &options.name {
+        usage!("write {}/{name}: one word names a resource", options.resource)
+    }
     let mut client = context.client();
     let query = if options.with_secrets && kind == Kind::Token { "?secrets=true" } else { "" };
     let value = match (kind, name) {
@@ -60,10 +63,16 @@ pub(crate) async fn run(context: Context, options: GetOptions) -> Result<()> {
             let nodes: Vec<Value> = client.list(Kind::Node.path()).await?;
             let fits =
                 |node: &Value| node["token"] == name || node["host_id"] == name || node["hostname"] == name;
-            match nodes.into_iter().find(fits) {
-                Some(node) => node,
+            match nodes.iter().find(|node| fits(node)) {
+                Some(node) => node.clone(),
                 None => {
-                    bail!("node/{name} does not exist; a node is named by its token, host id or hostname")
+                    let known = nodes.iter().flat_map(|node| [&node["token"], &node["hostname"]]);
+                    let nearest = boundkey_document::nearest(name, known.filter_map(Value::as_str));
+                    let hint = nearest.map(|nearest| format!(" (did you mean node/{nearest}?)"));
+                    bail!(
+                        "node/{name} does not exist{}; a node is named by its token, host id or hostname",
+                        hint.unwrap_or_default()
+                    )
                 }
             }
         }

@@ -7,11 +7,13 @@ use boundkey_console::{Format, FormatOption, print};
 use serde_json::json;
 
 use crate::arguments::{Context, KeypairCommand};
+use crate::confirm::{beforehand, confirmed};
 use crate::output;
 
 pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()> {
     let nothing = VerbRequest::default();
-    let mut format = Format::Text;
+    let (mut format, mut secrets) = (Format::Text, false);
+    let mut confirm = beforehand(false);
     let (name, verb, request) = match command {
         KeypairCommand::GrantRecovery { name, count } => {
             (name, "grant-recovery", VerbRequest { count: Some(count), ..nothing })
@@ -20,15 +22,23 @@ pub(crate) async fn run(context: Context, command: KeypairCommand) -> Result<()>
         KeypairCommand::Resync { name, ttl, keep_key } => {
             (name, "resync", VerbRequest { ttl_seconds: Some(ttl.as_secs()), keep_key, ..nothing })
         }
-        KeypairCommand::Revoke { name } => (name, "revoke", nothing),
-        KeypairCommand::Reset { name, with_secrets, format: options } => {
+        KeypairCommand::Revoke { name, yes } => {
+            confirm = beforehand(yes.yes);
+            (name, "revoke", nothing)
+        }
+        KeypairCommand::Reset { name, with_secrets, yes, format: options } => {
             format = options.format;
-            (name, if with_secrets { "reset?secrets=true" } else { "reset" }, nothing)
+            secrets = with_secrets;
+            confirm = beforehand(yes.yes);
+            (name, "reset", nothing)
         }
         KeypairCommand::Explain { name, format } => return explain(context, &name, format).await,
     };
-    let path = format!("/v1/tokens/{}/{verb}", encode(&name));
-    let answer: VerbAnswer = context.client().post(&path, &serde_json::to_value(&request)?).await?;
+    let path = format!("/v1/tokens/{}/{verb}?secrets={secrets}", encode(&name));
+    let request = serde_json::to_value(&request)?;
+    let mut client = context.client();
+    let send = async |confirm: &str| client.post(&format!("{path}&confirm={confirm}"), &request).await;
+    let answer: VerbAnswer = confirmed(confirm, send).await?;
     if format != Format::Text {
         return output::resource(serde_json::to_value(&answer)?, format);
     }
@@ -50,6 +60,10 @@ async fn explain(context: Context, name: &str, options: FormatOption) -> Result<
             }
             for warning in &answer.warnings {
                 text.push_str(&format!("warning: {warning}\n"));
+            }
+            text.push_str(&format!("next step: {}\n", answer.next_step.text));
+            for command in &answer.next_step.commands {
+                text.push_str(&format!("  {command}\n"));
             }
             print(&text)
         }

@@ -3,6 +3,7 @@
 mod arguments;
 mod bots;
 mod ca;
+mod confirm;
 mod create;
 mod edit;
 mod enroll;
@@ -14,19 +15,22 @@ mod lock;
 mod output;
 mod rm;
 mod show;
+mod suggestions;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use arguments::{Arguments, Command, Context, NodesCommand, TokensCommand};
-use boundkey_console::{completions, man, need_descriptors};
+use boundkey_console::{completions, man, need_descriptors, print, run_mending};
 use clap::CommandFactory;
 
 /// Of the runtime and the socket.
 const DESCRIPTORS: usize = 16;
 
 fn main() -> ExitCode {
-    boundkey_console::run(|arguments| run(arguments).map(|()| ExitCode::SUCCESS).map_err(failure::told))
+    run_mending(suggestions::harmless, |arguments| {
+        run(arguments).map(|()| ExitCode::SUCCESS).map_err(failure::told)
+    })
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -51,6 +55,7 @@ fn run(arguments: Arguments) -> Result<()> {
             Command::Krl(options) => ca::krl(context, options).await,
             Command::Status(options) => show::status(context, options).await,
             Command::Completions(options) => completions(&options, Arguments::command()),
+            Command::Version => print(&format!("boundkeyctl {}\n", env!("CARGO_PKG_VERSION"))),
             Command::Man(options) => man(&options, Arguments::command()),
         }
     })

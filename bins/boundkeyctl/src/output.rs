@@ -89,6 +89,11 @@ pub(crate) fn to_file_or_stdout(content: &[u8], out: Option<&Path>) -> Result<()
     }
 }
 
+/// `1 token`, `2 tokens`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 pub(crate) fn time(time: Option<time::OffsetDateTime>) -> String {
     let seconds = time.and_then(|time| time.replace_nanosecond(0).ok());
     seconds.map_or_else(|| "-".to_owned(), boundkey_document::format_time)

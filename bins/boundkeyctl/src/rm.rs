@@ -1,11 +1,12 @@
-//! `rm KIND/NAME...`
+//! `rm KIND/NAME...`, `bots rm NAME`
 
 use anyhow::Result;
-use boundkey_client::admin::encode;
-use boundkey_console::print;
-use serde_json::Value;
+use boundkey_api::Removed;
+use boundkey_client::admin::{AdminClient, AdminError, encode};
+use boundkey_console::{ask, print};
 
 use crate::arguments::{Context, RmOptions};
+use crate::confirm::{NOBODY, beforehand, confirmed};
 use crate::failure::usage;
 use crate::get::{Kind, parse};
 
@@ -21,15 +22,41 @@ pub(crate) async fn run(context: Context, options: RmOptions) -> Result<()> {
             (kind, Some(name)) => targets.push((kind, name)),
         }
     }
-    let mut client = context.client();
-    for (kind, name) in targets {
-        let query = match (kind, options.revoke, options.yes) {
-            (Kind::Token, true, _) => "?revoke=true",
-            (Kind::Token, false, true) => "?confirm=true",
-            _ => "",
-        };
-        let answer: Value = client.delete(&format!("{}/{}{query}", kind.path(), encode(name))).await?;
-        print(&format!("{} removed\n", answer["removed"].as_str().unwrap_or(name)))?;
+    remove(&mut context.client(), &targets, options.revoke, options.yes.yes).await
+}
+
+/// Removes resources; one question for all of them, before the first is removed.
+pub(crate) async fn remove(
+    client: &mut AdminClient,
+    targets: &[(Kind, &str)],
+    revoke: bool,
+    yes: bool,
+) -> Result<()> {
+    let path = |kind: Kind, name: &str, confirm: &str| {
+        let revoke = if revoke && kind == Kind::Token { "&revoke=true" } else { "" };
+        format!("{}/{}?confirm={confirm}{revoke}", kind.path(), encode(name))
+    };
+    let mut confirms = vec![beforehand(yes); targets.len()];
+    if !yes {
+        let mut told = Vec::new();
+        for ((kind, name), confirm) in targets.iter().zip(&mut confirms) {
+            let dry = format!("{}&dry_run=true", path(*kind, name, NOBODY));
+            match client.delete::<Removed>(&dry).await {
+                Err(AdminError::Refused(problem)) if problem.confirmation.is_some() => {
+                    told.push(problem.detail);
+                    *confirm = problem.confirmation.map(|known| known.tag).unwrap_or_default();
+                }
+                looked => drop(looked?),
+            }
+        }
+        if !told.is_empty() {
+            ask(&told.join("\n"))?;
+        }
+    }
+    for ((kind, name), confirm) in targets.iter().zip(confirms) {
+        let send = async |confirm: &str| client.delete::<Removed>(&path(*kind, name, confirm)).await;
+        let removed = confirmed(confirm, send).await?;
+        print(&format!("{}\n", removed.message))?;
     }
     Ok(())
 }

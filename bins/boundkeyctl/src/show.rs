@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::Result;
-use boundkey_api::{Node, ServerStatus, TokenSummary};
+use boundkey_api::{Node, ServerStatus, TOKEN_STATES, TokenSummary};
 use boundkey_console::{Format, FormatOption, print};
 use time::OffsetDateTime;
 
@@ -12,29 +12,36 @@ use crate::arguments::{Context, ListOptions};
 use crate::failure::usage;
 use crate::output;
 
-/// As `LifecycleState` spells them.
-const STATES: [&str; 10] = [
-    "pending",
-    "bound",
-    "rotation_due",
-    "no_recoveries_left",
-    "overdue",
-    "registration_expired",
-    "locked",
-    "bot_missing",
-    "expired",
-    "shared",
-];
+/// Refuses a state that is none, before the server is asked.
+fn check_state(options: &ListOptions) -> Result<()> {
+    match options.state.as_deref() {
+        Some(state) => known("state", state, TOKEN_STATES),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a word that is none of those known.
+pub(crate) fn known(what: &str, word: &str, words: &[&str]) -> Result<()> {
+    if words.contains(&word) {
+        return Ok(());
+    }
+    let hint = boundkey_document::nearest(word, words.iter().copied());
+    let hint = hint.map(|nearest| format!(" (did you mean `{nearest}`?)")).unwrap_or_default();
+    usage!("`{word}` is not a {what}; allowed: {}{hint}", words.join(", "))
+}
+
+/// `2 bound, 1 locked`: one way of counting for all who count.
+fn by_state(states: &BTreeMap<String, u64>) -> String {
+    let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    counts.join(", ")
+}
 
 pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()> {
-    if let Some(state) = options.state.as_deref().filter(|state| !STATES.contains(state)) {
-        let hint = boundkey_document::nearest(state, STATES).map(|n| format!(" (did you mean `{n}`?)"));
-        usage!("`{state}` is not a state; allowed: {}{}", STATES.join(", "), hint.unwrap_or_default());
-    }
+    check_state(&options)?;
     let all: Vec<TokenSummary> = context.client().list("/v1/tokens?view=summary").await?;
     let now = now();
     let total = all.len();
-    let mut states: BTreeMap<String, usize> = BTreeMap::new();
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
     for token in &all {
         *states.entry(token.state.clone()).or_default() += 1;
     }
@@ -58,10 +65,9 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
             output::dash(Some(&token.runs_out.join(", "))),
         ]
     });
-    let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let mut summary = format!("{} of {total} tokens", shown.len());
-    if !counts.is_empty() {
-        summary.push_str(&format!(": {}", counts.join(", ")));
+    let mut summary = format!("{} of {}", shown.len(), output::counted(total, "token"));
+    if !states.is_empty() {
+        summary.push_str(&format!(": {}", by_state(&states)));
     }
     let header = [
         "NAME",
@@ -78,17 +84,19 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
 }
 
 pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> {
-    if options.state.is_some() {
-        usage!("nodes have no state of their own; use `tokens ls --state`");
-    }
+    check_state(&options)?;
     let all: Vec<Node> = context.client().list("/v1/nodes").await?;
     let now = now();
     let total = all.len();
-    let shown: Vec<Node> =
-        all.into_iter().filter(|node| fits(&options, &node.labels, Some(node.last_joined_at), now)).collect();
+    let shown: Vec<Node> = all
+        .into_iter()
+        .filter(|node| options.state.as_ref().is_none_or(|state| *state == node.state))
+        .filter(|node| fits(&options, &node.labels, Some(node.last_joined_at), now))
+        .collect();
     let rows = shown.iter().map(|node| {
         vec![
             output::dash(Some(&node.hostname)),
+            output::dash(Some(&node.state)),
             node.host_id.clone(),
             node.token.clone(),
             node.roles.join(","),
@@ -97,8 +105,9 @@ pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> 
             output::time(node.certificates_expire_at),
         ]
     });
-    let header = ["HOSTNAME", "HOST ID", "TOKEN", "ROLES", "VERSION", "LAST JOINED", "CERTIFICATES UNTIL"];
-    let summary = format!("{} of {total} nodes", shown.len());
+    let header =
+        ["HOSTNAME", "STATE", "HOST ID", "TOKEN", "ROLES", "VERSION", "LAST JOINED", "CERTIFICATES UNTIL"];
+    let summary = format!("{} of {}", shown.len(), output::counted(total, "node"));
     output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
 }
 
@@ -130,16 +139,18 @@ pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()
                 false => format!("{} (listens on {})", status.public_addrs.join(", "), status.listen),
             };
             print(&format!(
-                "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {} \
-                 ({} bound, {} locked)\n",
+                "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {}{}\n",
                 status.cluster_name,
                 status.server_version,
                 status.ca_pins.join(", "),
                 status.store,
                 output::time(Some(status.started_at)),
                 status.tokens,
-                status.bound,
-                status.locked,
+                if status.states.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", by_state(&status.states))
+                },
             ))
         }
         format => output::resource(serde_json::to_value(&status)?, format),

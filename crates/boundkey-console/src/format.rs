@@ -18,7 +18,7 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FormatOption {
     /// How to print
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value = "text")]
     pub format: Format,
 }
 

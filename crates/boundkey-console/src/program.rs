@@ -27,9 +27,17 @@ impl Error for Usage {}
 /// The status is that of the job. Whether anybody reads what the program says changes it in one case alone: a result that
 /// standard output did not take is a failure.
 pub fn run<A: Parser>(act: impl FnOnce(A) -> anyhow::Result<ExitCode>) -> ExitCode {
+    run_mending(|fault| fault, act)
+}
+
+/// The same, with a last word on what is said of wrong usage: what may not be suggested, for instance.
+pub fn run_mending<A: Parser>(
+    mend: fn(clap::Error) -> clap::Error,
+    act: impl FnOnce(A) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
     let code = match parse(std::env::args_os()) {
         Ok(arguments) => act(arguments),
-        Err(fault) => usage(&fault),
+        Err(fault) => usage(&mend(fault)),
     };
     let code = code.unwrap_or_else(|error| {
         say(&format!("{}: {error:#}\n", A::command().get_name()));

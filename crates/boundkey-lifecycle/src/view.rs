@@ -77,9 +77,11 @@ impl LifecycleState {
     #[must_use]
     pub fn admits(self) -> bool {
         match self {
-            Self::Expired | Self::BotMissing | Self::Locked | Self::RegistrationExpired | Self::NoRecoveriesLeft => {
-                false
-            }
+            Self::Expired
+            | Self::BotMissing
+            | Self::Locked
+            | Self::RegistrationExpired
+            | Self::NoRecoveriesLeft => false,
             Self::Pending | Self::Shared | Self::Overdue | Self::RotationDue | Self::Bound => true,
         }
     }

@@ -91,7 +91,12 @@ impl Bot {
     /// What an administrator should know although the bot is allowed: one sentence each.
     pub fn warnings(&self, now: OffsetDateTime) -> Vec<String> {
         let mut warnings = Vec::new();
-        warnings.extend(metadata::past("metadata.expires", self.expires, now, "this bot's tokens admit nobody"));
+        warnings.extend(metadata::past(
+            "metadata.expires",
+            self.expires,
+            now,
+            "this bot's tokens admit nobody",
+        ));
         match (self.admin_role, &self.token_prefix) {
             (Some(AdminRole::Provisioner), None) => warnings
                 .push("spec.token_prefix is not set: this provisioner may change every token".to_owned()),

@@ -145,7 +145,6 @@ impl CertificateNames {
         warnings
     }
 
-
     pub(crate) fn read(spec: &mut Fields<'_>) -> Self {
         let mut fields = spec.section("certificates");
         let names = Self {

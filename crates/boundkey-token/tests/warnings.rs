@@ -69,7 +69,8 @@ fn mode_insecure_admits_copies_and_never_rotates() {
 fn a_provisioner_without_a_prefix_may_change_every_token() {
     let bot = |spec: &str| {
         let text = format!("kind: bot\nversion: v1\nmetadata: {{name: ci}}\nspec: {{{spec}}}\n");
-        read_resources(text.as_bytes()).map_err(|error| panic!("{error}")).unwrap_or_default()[0].warnings(NOW)
+        read_resources(text.as_bytes()).map_err(|error| panic!("{error}")).unwrap_or_default()[0]
+            .warnings(NOW)
     };
     assert_eq!(
         bot("admin_role: provisioner"),
@@ -85,16 +86,15 @@ fn a_provisioner_without_a_prefix_may_change_every_token() {
 #[test]
 fn a_time_that_is_past_already_is_told_for_every_kind() {
     let of = |text: &str| {
-        read_resources(text.as_bytes()).map_err(|error| panic!("{error}")).unwrap_or_default()[0].warnings(NOW)
+        read_resources(text.as_bytes()).map_err(|error| panic!("{error}")).unwrap_or_default()[0]
+            .warnings(NOW)
     };
     assert_eq!(
         warnings("  expires: 2020-01-01T00:00:00Z\nspec:"),
         ["metadata.expires 2020-01-01T00:00:00Z is in the past: this token admits nobody"]
     );
     assert_eq!(
-        warnings(
-            "spec:\n  bound_keypair: {onboarding: {must_register_before: \"2026-05-01T12:00:00Z\"}}"
-        ),
+        warnings("spec:\n  bound_keypair: {onboarding: {must_register_before: \"2026-05-01T12:00:00Z\"}}"),
         [
             "spec.bound_keypair.onboarding.must_register_before 2026-05-01T12:00:00Z is in the past: no secret \
           registers any more"
@@ -105,7 +105,9 @@ fn a_time_that_is_past_already_is_told_for_every_kind() {
         ["metadata.expires 2020-01-01T00:00:00Z is in the past: this bot's tokens admit nobody"]
     );
     assert_eq!(
-        of("kind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {join_token: a}, expires: \"2020-01-01T00:00:00Z\"}\n"),
+        of(
+            "kind: lock\nversion: v2\nmetadata: {name: l}\nspec: {target: {join_token: a}, expires: \"2020-01-01T00:00:00Z\"}\n"
+        ),
         ["spec.expires 2020-01-01T00:00:00Z is in the past: this lock keeps nobody out"]
     );
 }
@@ -121,7 +123,9 @@ fn listed_names_take_the_place_of_the_defaults_and_that_is_told() {
         ]
     );
     assert_eq!(told("{principals: [A, db], dns_names: [a, db.example.com]}"), Vec::<String>::new());
-    assert!(told("{dns_names: [db.example.com]}")[0].starts_with("spec.certificates.dns_names takes the place"));
+    assert!(
+        told("{dns_names: [db.example.com]}")[0].starts_with("spec.certificates.dns_names takes the place")
+    );
 }
 
 #[test]

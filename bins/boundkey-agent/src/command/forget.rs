@@ -1,9 +1,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use boundkey_console::print;
-use boundkey_keystore::FileKeystore;
+use boundkey_console::{ask, print};
+use boundkey_keystore::{AgentState, FileKeystore, Keystore as _, KeystoreError};
 use clap::Args;
+use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::Place;
 
@@ -15,6 +16,9 @@ use crate::arguments::Place;
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
+    /// Do not ask, whatever is wiped
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -24,17 +28,54 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     // Holding the lock: no agent is running, and none starts meanwhile.
-    let _lock = FileKeystore::open(&dir)?;
+    let mut keystore = FileKeystore::open(&dir)?;
+    let (state, identity) = (dir.join("state.json"), dir.join("identity"));
+    if !state.exists() && !identity.exists() {
+        remove(&dir.join("status.json"))?;
+        print(&format!("nothing to forget in {}\n", dir.display()))?;
+        return Ok(());
+    }
+    if !options.yes {
+        ask(&told(&dir, keystore.load()))?;
+    }
     // The state last: a crash in between leaves a machine that can still join.
     remove(&dir.join("status.json"))?;
-    let identity = dir.join("identity");
     if identity.exists() {
         std::fs::remove_dir_all(&identity)
             .with_context(|| format!("cannot remove {}", identity.display()))?;
     }
-    remove(&dir.join("state.json"))?;
+    remove(&state)?;
     print(&format!("forgot the state in {}\n", dir.display()))?;
     Ok(())
+}
+
+/// What is wiped, and what the machine needs afterwards.
+fn told(dir: &Path, state: Result<AgentState, KeystoreError>) -> String {
+    let dir = dir.display();
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => return format!("this wipes the state in {dir}, which cannot be read: {error}"),
+    };
+    let mut text = format!("this wipes the keys in {dir}");
+    if let Some(identity) = &state.identity {
+        let end = identity.not_after.replace_nanosecond(0).unwrap_or(identity.not_after);
+        let end = end.format(&Rfc3339).unwrap_or_else(|_| end.to_string());
+        text.push_str(&format!(
+            " and the identity of {} {}, whose certificates are valid until {end}",
+            identity.identity_kind, identity.id
+        ));
+    }
+    if let Some(token) = &state.token {
+        text.push_str(&format!(" (token {token})"));
+    }
+    let token = state.token.as_deref().unwrap_or("NAME");
+    match state.join_state {
+        Some(_) => text.push_str(&format!(
+            "; this machine joins again only after `boundkeyctl bound-keypair reset {token}`, with the new registration secret"
+        )),
+        None => text.push_str("; they are bound to no token yet, as far as this machine knows"),
+    }
+    text
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {

@@ -67,9 +67,22 @@ impl AdminClient {
     /// # Errors
     /// As [`AdminClient::get`]; a refusal names every field that cannot be accepted.
     pub async fn apply(&mut self, resources: Vec<Value>, force: bool) -> Result<ApplyAnswer, AdminError> {
+        self.apply_confirmed(resources, force, "false").await
+    }
+
+    /// As [`AdminClient::apply`], with the `confirm` of the route: whom it may cut off.
+    ///
+    /// # Errors
+    /// As [`AdminClient::apply`]; `confirmation_required` names whom it would hit.
+    pub async fn apply_confirmed(
+        &mut self,
+        resources: Vec<Value>,
+        force: bool,
+        confirm: &str,
+    ) -> Result<ApplyAnswer, AdminError> {
         let request = ApplyRequest { force, resources };
         let body = serde_json::to_value(&request).map_err(|error| AdminError::Answer(error.to_string()))?;
-        self.post("/v1/apply", &body).await
+        self.post(&format!("/v1/apply?confirm={}", encode(confirm)), &body).await
     }
 
     /// Every item of a listing, page by page. `path` may have a query.

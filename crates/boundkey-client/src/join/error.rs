@@ -162,8 +162,18 @@ impl JoinError {
     }
 }
 
+/// Where the cause is found. Refusals of strangers are counted together, and of a row only the first and the last id are
+/// kept; the server's log has every one.
 fn correlation(problem: &Problem) -> String {
-    problem.correlation_id.as_ref().map(|id| format!(" (correlation id {id})")).unwrap_or_default()
+    let Some(id) = &problem.correlation_id else { return String::new() };
+    let log = match (problem.status, problem.code.as_str()) {
+        (403, "denied") => {
+            "an administrator finds the cause with `boundkeyctl events ls --id {id}`, or in the server's log"
+        }
+        (403, _) => "an administrator finds more with `boundkeyctl events ls --id {id}`",
+        _ => "the server's log has more under the correlation id {id}",
+    };
+    format!(" ({})", log.replace("{id}", id))
 }
 
 #[cfg(test)]

@@ -39,7 +39,9 @@ impl View<'_> {
         }
         match self.state() {
             LifecycleState::Pending => self.registration(),
-            LifecycleState::Shared if self.is_insecure() => NextStep::nothing("every holder of the key is admitted"),
+            LifecycleState::Shared if self.is_insecure() => {
+                NextStep::nothing("every holder of the key is admitted")
+            }
             LifecycleState::Shared => NextStep::nothing(
                 "the first machine to come back keeps the token; give each of the others a token of its own",
             ),
@@ -75,7 +77,8 @@ impl View<'_> {
         let mut out = Vec::new();
         if self.token.expires.is_some_and(|end| end <= self.now) {
             out.push(Obstacle {
-                text: "set a later metadata.expires, or remove the token if nothing is to join with it".to_owned(),
+                text: "set a later metadata.expires, or remove the token if nothing is to join with it"
+                    .to_owned(),
                 command: format!("boundkeyctl edit token/{name}"),
             });
         }
@@ -101,7 +104,8 @@ impl View<'_> {
         }
         // The grant of a resync stands in for the recovery.
         let granted = resyncs && self.mode() != RecoveryMode::Insecure;
-        let spent = e.is_bound() && !e.shared && !self.renews() && !self.recovery_left() && !self.comes_by_grant();
+        let spent =
+            e.is_bound() && !e.shared && !self.renews() && !self.recovery_left() && !self.comes_by_grant();
         if spent && !granted {
             out.push(Obstacle {
                 text: "allow another recovery, if the machine is the right one".to_owned(),

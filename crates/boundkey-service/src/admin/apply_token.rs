@@ -59,7 +59,8 @@ pub(super) async fn warn_of_shared_keys(
 ) -> Result<(), Refusal> {
     let initial_key =
         |token: &Token| Some(token.spec.bound_keypair.onboarding.initial_public_key.as_ref()?.thumbprint());
-    let has_key = |resource: &Resource| matches!(resource, Resource::Token(token) if initial_key(token).is_some());
+    let has_key =
+        |resource: &Resource| matches!(resource, Resource::Token(token) if initial_key(token).is_some());
     if !resources.iter().any(has_key) {
         return Ok(());
     }
@@ -76,10 +77,12 @@ pub(super) async fn warn_of_shared_keys(
             hold(&token);
         }
     }
-    let tokens = || resources.iter().zip(0..).filter_map(|(resource, at)| match resource {
-        Resource::Token(token) => Some((token, at)),
-        Resource::Bot(_) | Resource::Lock(_) => None,
-    });
+    let tokens = || {
+        resources.iter().zip(0..).filter_map(|(resource, at)| match resource {
+            Resource::Token(token) => Some((token, at)),
+            Resource::Bot(_) | Resource::Lock(_) => None,
+        })
+    };
     tokens().for_each(|(token, _)| hold(token));
     for (token, at) in tokens() {
         let Some(holders) = initial_key(token).and_then(|key| holders.get(&key)) else { continue };

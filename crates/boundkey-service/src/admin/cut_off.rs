@@ -267,7 +267,9 @@ fn is_revoked(plan: &Plan<'_>, certificate: &IssuedCertificate) -> bool {
 
 /// Does the plan lock this one, which no lock kept out before?
 fn is_locked_by(plan: &Plan<'_>, identity: Option<&Identity>) -> Result<bool, Refusal> {
-    let Some(key) = identity.map(lock_of_identity).filter(|key| plan.is_staged(key)) else { return Ok(false) };
+    let Some(key) = identity.map(lock_of_identity).filter(|key| plan.is_staged(key)) else {
+        return Ok(false);
+    };
     let stands = |value: Option<&[u8]>| -> Result<bool, Refusal> {
         let index = value.map(LockIndex::decode).transpose()?.unwrap_or_default();
         Ok(index.locks.iter().any(|lock| lock.expires.is_none_or(|end| end > plan.now)))

@@ -40,10 +40,13 @@ impl EventsQuery {
             known("code", code, boundkey_api::EVENT_CODES)?;
         }
         match &self.id {
-            Some(id) if id.len() < ID_LEAST || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Some(id)
+                if id.len() < ID_LEAST || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
                 let id = boundkey_document::quoted(id);
-                let detail =
-                    format!("id {id} is no correlation id; allowed: {ID_LEAST} to 32 hexadecimal digits, its beginning");
+                let detail = format!(
+                    "id {id} is no correlation id; allowed: {ID_LEAST} to 32 hexadecimal digits, its beginning"
+                );
                 Err(Refusal::new(400, "malformed_request", detail))
             }
             _ => Ok(()),

@@ -139,12 +139,16 @@ impl Operation for SetLock<'_> {
         }
         let hits = watched.hits(plan).await?;
         cut_off::require(&self.confirm, &self.typed(), &hits)?;
-        let mut warnings: Vec<String> = nobody_there(plan, &record.target, &tokens).await?.into_iter().collect();
+        let mut warnings: Vec<String> =
+            nobody_there(plan, &record.target, &tokens).await?.into_iter().collect();
         if expires.is_some_and(|end| end <= plan.now) {
             warnings.push("ttl_seconds is 0: this lock keeps nobody out".to_owned());
         }
-        let message =
-            format!("lock/{id} created{}; `rm lock/{id}` lifts it", cut_off::outcome(&hits), id = self.id);
+        let message = format!(
+            "lock/{id} created{}; it is lifted by: boundkeyctl rm lock/{id}",
+            cut_off::outcome(&hits),
+            id = self.id
+        );
         Ok(LockAnswer { lock: view::lock(&record, None), message, warnings })
     }
 }

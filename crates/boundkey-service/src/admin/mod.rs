@@ -143,8 +143,7 @@ async fn apply_all(
     if !faults.is_empty() {
         return Err(invalid(faults));
     }
-    let operation =
-        apply::Apply { resources: &resources, update: request.force, confirm: query.confirm };
+    let operation = apply::Apply { resources: &resources, update: request.force, confirm: query.confirm };
     let applied = carry_out(&service, &context, &operation).await?;
     Ok(Json(ApplyAnswer { applied }))
 }

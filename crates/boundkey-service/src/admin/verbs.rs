@@ -150,12 +150,10 @@ impl Carry<'_> {
     fn done(&self) -> String {
         let name = self.name;
         match self.kind {
-            Kind::GrantRecovery => {
-                match self.request.count.unwrap_or(1) {
-                    1 => format!("token/{name} may recover once more"),
-                    count => format!("token/{name} may recover {count} more times"),
-                }
-            }
+            Kind::GrantRecovery => match self.request.count.unwrap_or(1) {
+                1 => format!("token/{name} may recover once more"),
+                count => format!("token/{name} may recover {count} more times"),
+            },
             Kind::Rotate => match self.request.at {
                 Some(at) => format!(
                     "token/{name} rotates its key at the first join after {}",

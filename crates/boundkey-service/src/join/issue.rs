@@ -271,7 +271,11 @@ fn usable(names: &RequestedNames, identity: &Identity) -> RequestedNames {
         // What does not fit is the form that nobody looks for.
         principals = distinct(lower.chain(principals.iter().cloned())).take(PRINCIPALS).collect();
     }
-    RequestedNames { dns_names: distinct(dns_names).collect(), ip_addresses: names.ip_addresses.clone(), principals }
+    RequestedNames {
+        dns_names: distinct(dns_names).collect(),
+        ip_addresses: names.ip_addresses.clone(),
+        principals,
+    }
 }
 
 /// Principals that OpenSSH reads in one certificate.

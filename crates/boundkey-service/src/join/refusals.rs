@@ -169,8 +169,11 @@ pub async fn flush_refusals(service: &Service, now: OffsetDateTime) -> Result<us
     }
     let mut batch = Batch::default();
     for Due { subject, network, row } in &due {
-        let context =
-            RequestContext { correlation: row.last.correlation.clone(), source: None, actor: "join".to_owned() };
+        let context = RequestContext {
+            correlation: row.last.correlation.clone(),
+            source: None,
+            actor: "join".to_owned(),
+        };
         let first = row.first.as_ref().unwrap_or(&row.last);
         let mut events = Events::new(now, &context).seen_from(network);
         events.push(Entry {

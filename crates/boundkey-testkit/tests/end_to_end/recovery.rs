@@ -90,7 +90,7 @@ fn reset_unbinds_and_the_new_secret_binds_a_new_machine() {
     cluster.create(&node_token("web"));
     let agent = cluster.agent("web");
     agent.oneshot().success();
-    cluster.ctl(&["bound-keypair", "reset", "web"]).success();
+    cluster.ctl(&["bound-keypair", "reset", "web", "--yes"]).success();
     let refused = agent.oneshot().failure();
     assert!(!refused.contains("clone_detected"), "{refused}");
     std::fs::remove_dir_all(agent.state_dir()).expect("a state directory");
@@ -104,8 +104,9 @@ fn a_lock_by_hand_keeps_a_machine_out_until_it_is_removed() {
     cluster.create(&node_token("web"));
     let agent = cluster.agent("web");
     agent.oneshot().success();
-    let created =
-        cluster.ctl(&["lock", "--join-token", "web", "--message", "stolen", "--format", "json"]).success();
+    let created = cluster
+        .ctl(&["lock", "--join-token", "web", "--message", "stolen", "--yes", "--format", "json"])
+        .success();
     let lock: serde_json::Value = serde_json::from_str(&created).expect("JSON");
     assert_eq!(lock["spec"]["target"]["join_token"], "web");
     let refused = agent.oneshot().failure();

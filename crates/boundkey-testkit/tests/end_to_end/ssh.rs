@@ -117,3 +117,74 @@ fn a_bots_user_certificate_logs_in_to_a_host_known_by_its_host_certificate() {
     assert_eq!(login("host1.example.com").code, Some(255));
     assert!(daemon.printed().contains("authorized principal"), "{}", daemon.printed());
 }
+
+/// ssh compares names in lower case whatever was typed, so a token's name in capitals is certified in lower case too.
+#[test]
+fn a_host_whose_token_has_a_name_in_capitals_is_known_by_whatever_is_typed() {
+    let (Some(sshd), Some(ssh), Some(keygen)) = (find("sshd"), find("ssh"), find("ssh-keygen")) else {
+        println!("SKIP: openssh-server and openssh-client are not installed");
+        return;
+    };
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP: sshd is only tried as root");
+        return;
+    }
+    let cluster = Cluster::start("ssh-capitals");
+    cluster.create(&node_token("WEB-1"));
+    let host_key = cluster.path("ssh_host_ed25519_key");
+    run(Command::new(&keygen).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host_key)).success();
+    let host_out = cluster.path("host-out");
+    let host = cluster.agent_with(
+        "WEB-1",
+        &format!(
+            "ssh_service: {{enabled: true}}\ncertificates: {{principals: [Web-1, WEB-1.Example.com]}}\noutputs:\n\
+             - {{type: openssh_host, path: {}, host_key: {}}}\n",
+            host_out.display(),
+            host_key.display()
+        ),
+    );
+    host.oneshot().success();
+    let ca = cluster.ctl(&["ca", "export", "--type", "ssh-host"]).success();
+    let known_hosts = cluster.path("known_hosts");
+    std::fs::write(&known_hosts, format!("@cert-authority * {ca}")).expect("written");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let config = cluster.path("sshd_config");
+    let certificate = host_out.join("ssh_host_ed25519_key-cert.pub");
+    std::fs::write(
+        &config,
+        format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostCertificate {}\nAuthorizedKeysFile none\nUsePAM no\n\
+             StrictModes no\nPasswordAuthentication no\nPidFile none\n",
+            host_key.display(),
+            certificate.display(),
+        ),
+    )
+    .expect("written");
+    std::fs::create_dir_all("/run/sshd").expect("sshd wants this directory");
+    let mut daemon =
+        Running::start(Command::new(sshd).args(["-D", "-e", "-f"]).arg(&config), cluster.path("sshd.log"));
+    wait_for("sshd to listen", || {
+        assert!(daemon.ended().is_none(), "{}", daemon.printed());
+        daemon.printed().contains("Server listening")
+    });
+    // The name is typed, and the address comes from elsewhere: there is no such name in any DNS.
+    let typed = |name: &str| {
+        run(Command::new(&ssh)
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "GlobalKnownHostsFile=none"])
+            .args(["-o", "StrictHostKeyChecking=yes", "-o", "IdentityAgent=none", "-o"])
+            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
+            .arg("-o")
+            .arg(format!("ProxyCommand=bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&3 & cat >&3'"))
+            .args([&format!("root@{name}"), "true"]))
+        .stderr
+    };
+    for name in ["WEB-1", "web-1", "Web-1", "WEB-1.example.com"] {
+        let said = typed(name);
+        // Known, and refused as a user, who has no key.
+        assert!(said.contains("Permission denied"), "{name}: {said}");
+        assert!(!said.contains("Host key verification failed"), "{name}: {said}");
+    }
+    let other = typed("WEB-2");
+    assert!(other.contains("Host key verification failed"), "{other}");
+}

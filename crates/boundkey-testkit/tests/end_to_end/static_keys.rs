@@ -179,7 +179,7 @@ fn where_each_key_has_one_holder_a_due_rotation_stops_a_static_one_and_the_advic
     let renewed = Printed::of(&["--static-key-path", &file, "--overwrite"]);
     printed.token = renewed.token.replace("mode: insecure", "mode: standard");
     assert_ne!(renewed.keys, printed.keys);
-    cluster.ctl(&["bound-keypair", "reset", "example"]).success();
+    cluster.ctl(&["bound-keypair", "reset", "example", "--yes"]).success();
     apply(&printed);
     agent.oneshot().success();
     assert_eq!(facts(&cluster, "example")["bound_public_key"], renewed.keys.trim());

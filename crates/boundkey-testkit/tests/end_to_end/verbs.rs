@@ -9,7 +9,11 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::{facts, node_token};
 
-const NOTHING_LEFT: &str = "nothing was left to do for token/web\n";
+/// Nothing was left to do, and what the next join comes to is said all the same.
+#[track_caller]
+fn nothing_left(said: &str) {
+    assert!(said.starts_with("nothing was left to do for token/web; next join: "), "{said}");
+}
 
 /// A host that has joined, with a token that allows so many recoveries.
 fn joined(purpose: &str, limit: u32) -> (Cluster, Agent) {
@@ -20,10 +24,13 @@ fn joined(purpose: &str, limit: u32) -> (Cluster, Agent) {
     (cluster, agent)
 }
 
-/// A verb on the token `web`; standard output. What is refused is not accepted.
+/// A verb on the token `web`; standard output. What is refused is not accepted, and what cuts a machine off is confirmed.
 fn verb(cluster: &Cluster, words: &[&str]) -> String {
     let mut words = words.to_vec();
     words.insert(1, "web");
+    if ["revoke", "reset"].contains(&words[0]) {
+        words.push("--yes");
+    }
     words.insert(0, "bound-keypair");
     let ran = cluster.ctl(&words);
     assert_eq!(ran.stderr, "", "{words:?}");
@@ -71,8 +78,11 @@ fn grant_recovery_lets_a_machine_in_that_has_used_up_its_recoveries() {
     let (cluster, agent) = joined("grant", 1);
     verb(&cluster, &["revoke"]);
     refused(&agent, "recovery_limit_reached");
-    assert_eq!(verb(&cluster, &["grant-recovery"]), "token/web may recover 1 more time(s)\n");
-    assert_eq!(verb(&cluster, &["grant-recovery"]), NOTHING_LEFT);
+    assert_eq!(
+        verb(&cluster, &["grant-recovery"]),
+        "token/web may recover once more; next join: recovers; one recovery is used\n"
+    );
+    nothing_left(&verb(&cluster, &["grant-recovery"]));
     agent.oneshot().success();
     assert_eq!(
         (&facts(&cluster, "web")["recovery_count"], &facts(&cluster, "web")["granted_limit"]),
@@ -86,8 +96,9 @@ fn grant_recovery_lets_a_machine_in_that_has_used_up_its_recoveries() {
     verb(&cluster, &["revoke"]);
     refused(&agent, "recovery_limit_reached");
 
-    assert_eq!(verb(&cluster, &["grant-recovery", "--count", "2"]), "token/web may recover 2 more time(s)\n");
-    assert_eq!(verb(&cluster, &["grant-recovery", "--count", "2"]), NOTHING_LEFT);
+    let said = verb(&cluster, &["grant-recovery", "--count", "2"]);
+    assert!(said.starts_with("token/web may recover 2 more times; next join: recovers"), "{said}");
+    nothing_left(&verb(&cluster, &["grant-recovery", "--count", "2"]));
     for count in 3..=4 {
         agent.oneshot().success();
         assert_eq!(facts(&cluster, "web")["recovery_count"], count);
@@ -103,15 +114,15 @@ fn rotate_at_a_time_that_has_passed_makes_a_new_key_and_a_later_one_waits() {
     let first = key();
     let said = verb(&cluster, &["rotate", "--at", "2999-01-31T12:00:00Z"]);
     assert!(said.starts_with("token/web rotates its key at the first join after 2999-01-31"), "{said}");
-    assert_eq!(verb(&cluster, &["rotate", "--at", "2999-01-31T12:00:00Z"]), NOTHING_LEFT);
+    nothing_left(&verb(&cluster, &["rotate", "--at", "2999-01-31T12:00:00Z"]));
     agent.oneshot().success();
     assert_eq!(key(), first, "it is not time yet");
     assert_eq!(facts(&cluster, "web")["rotate_requested_at"], "2999-01-31T12:00:00Z");
 
     let said = verb(&cluster, &["rotate", "--at", "2001-01-31T13:00:00+01:00"]);
     assert!(said.starts_with("token/web rotates its key at the first join after 2001-01-31"), "{said}");
-    assert_eq!(verb(&cluster, &["rotate", "--at", "2001-01-31T13:00:00+01:00"]), NOTHING_LEFT);
-    assert_eq!(verb(&cluster, &["rotate"]), NOTHING_LEFT);
+    nothing_left(&verb(&cluster, &["rotate", "--at", "2001-01-31T13:00:00+01:00"]));
+    nothing_left(&verb(&cluster, &["request-rotation"]));
     let due = cluster.ctl(&["tokens", "ls", "--state", "rotation_due"]).success();
     assert!(due.contains("web"), "{due}");
     agent.oneshot().success();
@@ -132,7 +143,8 @@ fn locked_for_a_copy(purpose: &str) -> (Cluster, Agent, Agent) {
     (cluster, agent, copy)
 }
 
-const TAKEN_BACK: &str = "the next live join with the bound key of token/web is taken back\n";
+const TAKEN_BACK: &str = "the next live join with the bound key of token/web is taken back; next join: renews; no \
+                          recovery is used";
 
 #[test]
 fn resync_takes_the_machine_back_and_its_key_changes_unless_it_is_to_be_kept() {
@@ -140,10 +152,11 @@ fn resync_takes_the_machine_back_and_its_key_changes_unless_it_is_to_be_kept() {
         let (cluster, agent, copy) = locked_for_a_copy(if changes { "resync" } else { "resync-keep" });
         let before = facts(&cluster, "web")["bound_public_key"].clone();
         let words = [&["resync"], more].concat();
-        assert_eq!(verb(&cluster, &words), TAKEN_BACK);
+        let said = verb(&cluster, &words);
+        assert!(said.starts_with(TAKEN_BACK), "{said}");
         assert_eq!(cluster.ctl(&["get", "locks", "--format", "json"]).success(), "[]\n");
         let until = facts(&cluster, "web")["resync_until"].clone();
-        assert_eq!(verb(&cluster, &words), TAKEN_BACK, "once more: for as long again");
+        assert_eq!(verb(&cluster, &words), said, "once more: for as long again");
         assert!(time_of(&facts(&cluster, "web")["resync_until"]) > time_of(&until));
         agent.oneshot().success();
         let after = facts(&cluster, "web");
@@ -157,7 +170,7 @@ fn resync_takes_the_machine_back_and_its_key_changes_unless_it_is_to_be_kept() {
 #[test]
 fn a_resync_grant_that_has_run_out_takes_nobody_back() {
     let (cluster, agent, _) = locked_for_a_copy("resync-ttl");
-    assert_eq!(verb(&cluster, &["resync", "--ttl", "1s"]), TAKEN_BACK);
+    assert!(verb(&cluster, &["resync", "--ttl", "1s"]).starts_with(TAKEN_BACK));
     let explained = || verb(&cluster, &["explain"]);
     wait_for("the grant to run out", || !explained().contains("a resync grant is open"));
     refused(&agent, "clone_detected");
@@ -181,9 +194,9 @@ fn revoke_takes_a_bots_certificates_and_its_next_join_is_a_recovery() {
     assert_ne!(revoked(&cluster, "bot", &old), Some(true));
     assert_eq!(
         verb(&cluster, &["revoke"]),
-        "the certificates of token/web are revoked; its next join is a recovery\n"
+        "the certificates of token/web are revoked; next join: recovers; one recovery is used\n"
     );
-    assert_eq!(verb(&cluster, &["revoke"]), NOTHING_LEFT);
+    nothing_left(&verb(&cluster, &["revoke"]));
     assert_ne!(revoked(&cluster, "bot", &old), Some(false));
     agent.oneshot().success();
     let recovered = facts(&cluster, "web");
@@ -221,7 +234,13 @@ fn reset_with_secrets_gives_in_every_form_the_secret_that_registers_the_machine_
         };
         assert_eq!(facts(&cluster, "web")["bound_public_key"], "");
         refused(&before, "denied");
-        before.command(&["forget"]).success();
+        let kept = before.command(&["forget"]).failure();
+        assert!(
+            kept.contains("(token web)") && kept.contains("whose certificates are valid until "),
+            "{kept}"
+        );
+        assert!(kept.contains("boundkey-agent forget ") && kept.contains(" --yes"), "{kept}");
+        before.command(&["forget", "--yes"]).success();
         before = Agent::write(
             &cluster,
             "web",
@@ -262,6 +281,12 @@ fn explain_says_the_same_in_every_form_and_what_it_says_comes_true() {
         assert!(!reasons.is_empty(), "{answer}");
         let text = verb(&cluster, &["explain"]);
         assert!(text.starts_with(&format!("state: {state}\nnext join: {next}\n  because ")), "{text}");
+        let step = &answer["next_step"];
+        let mut last = format!("next step: {}\n", step["text"].as_str().expect("a sentence"));
+        for command in step["commands"].as_array().expect("a list") {
+            last.push_str(&format!("  {}\n", command.as_str().expect("a command")));
+        }
+        assert!(text.ends_with(&last), "{text}");
         let yaml = verb(&cluster, &["explain", "--format", "yaml"]);
         assert!(yaml.contains(&format!("state: {state}\n")) && yaml.contains("reasons:\n- "), "{yaml}");
         for reason in reasons {
@@ -283,7 +308,7 @@ fn explain_says_the_same_in_every_form_and_what_it_says_comes_true() {
     verb(&cluster, &["grant-recovery"]);
     explained("overdue", "recovers");
     agent.oneshot().success();
-    cluster.ctl(&["lock", "--token", "web"]).success();
+    cluster.ctl(&["lock", "--token", "web", "--yes"]).success();
     explained("locked", "refused");
     refused(&agent, "locked");
 }
@@ -319,18 +344,22 @@ fn a_lock_of_each_kind_keeps_its_target_out_and_nobody_else_until_it_is_removed(
     ] {
         let (locked, free) = if [&host_id, "web"].contains(&target) { (&host, &bot) } else { (&bot, &host) };
         let message = format!("stolen {field}");
-        let set = cluster.ctl(&["lock", option, target, "--message", &message, "--ttl", "1h"]);
+        let set = cluster.ctl(&["lock", option, target, "--message", &message, "--ttl", "1h", "--yes"]);
         assert_eq!(set.stderr, "", "{option}: somebody is there");
         let set = set.success();
         let lock = set.split(' ').next().expect("its name");
-        assert_eq!(set, format!("{lock} created; it is lifted by: boundkeyctl rm {lock}\n"));
+        assert!(set.contains("; next join: refused: a lock stands; it is lifted by: "), "{set}");
+        assert!(set.ends_with(&format!("boundkeyctl rm {lock}\n")), "{set}");
         let shown = json(&cluster.ctl(&["get", lock, "--format", "json"]).success());
         assert_eq!(shown["spec"]["target"], serde_json::json!({ field: target }));
         assert_eq!(shown["spec"]["message"], message);
         let life = time_of(&shown["spec"]["expires"]) - time_of(&shown["status"]["created_at"]);
         assert_eq!(life, time::Duration::hours(1));
         let said = locked.oneshot().failure();
-        assert!(said.contains("locked: ") && said.contains(&message), "{option}: {said}");
+        assert!(
+            said.contains("locked: ") && !said.contains("stolen"),
+            "why is the administrators' own: {said}"
+        );
         free.oneshot().success();
 
         assert_eq!(cluster.ctl(&["rm", lock]).success(), format!("{lock} removed\n"));
@@ -350,7 +379,7 @@ fn a_lock_of_each_kind_keeps_its_target_out_and_nobody_else_until_it_is_removed(
 fn a_host_lock_lets_the_host_in_again_when_its_time_is_over() {
     let (cluster, agent) = joined("lock-ttl", 1);
     let host = id_of(&cluster, "web");
-    let lock = json(&cluster.ctl(&["lock", "--host", &host, "--ttl", "3s", "--format", "json"]).success());
+    let lock = json(&cluster.ctl(&["lock", "--host", &host, "--ttl", "3s", "-y", "-o", "json"]).success());
     wait_for("the lock to end", || match agent.oneshot() {
         ran if ran.code == Some(0) => true,
         ran => {
@@ -381,7 +410,8 @@ fn a_lock_with_revoke_takes_the_certificates_too_and_the_join_after_it_is_a_reco
         let held = cluster.path("held.pem");
         std::fs::copy(agent.identity("cert.pem"), &held).expect("a certificate");
         assert_ne!(revoked(&cluster, ca, &held), Some(true), "{option}");
-        let lock = json(&cluster.ctl(&["lock", option, &target, "--revoke", "--format", "json"]).success());
+        let lock =
+            json(&cluster.ctl(&["lock", option, &target, "--revoke", "--yes", "--format", "json"]).success());
         assert_ne!(revoked(&cluster, ca, &held), Some(false), "{option}");
         refused(agent, "locked");
         let id = lock["metadata"]["name"].as_str().expect("an id");
@@ -398,8 +428,16 @@ fn rm_with_revoke_removes_a_bound_token_and_takes_its_certificates() {
     let (cluster, agent) = joined("rm-revoke", 3);
     assert_ne!(revoked(&cluster, "host", &agent.identity("cert.pem")), Some(true));
     let unsure = cluster.ctl(&["rm", "token/web"]).failure();
-    assert!(unsure.contains("token/web is bound to") && unsure.contains("--revoke"), "{unsure}");
-    assert_eq!(cluster.ctl(&["rm", "token/web", "--revoke"]).success(), "token/web removed\n");
+    assert!(
+        unsure.contains("cuts off ")
+            && unsure.contains("boundkeyctl --data-dir ")
+            && unsure.contains("rm token/web --yes"),
+        "{unsure}"
+    );
+    assert_eq!(
+        cluster.ctl(&["rm", "token/web", "--revoke", "--yes"]).success(),
+        "token/web removed; its certificates are revoked at once; next join: refused: there is no such token\n"
+    );
     assert_ne!(revoked(&cluster, "host", &agent.identity("cert.pem")), Some(false));
     refused(&agent, "denied");
     let again = cluster.ctl(&["rm", "token/web", "--revoke"]).failure();

@@ -99,7 +99,9 @@ async fn what_cuts_nobody_off_asks_nothing() {
     fixture.create(false, vec![bot]).await.ok();
     let removed = fixture.delete("/v1/bots/ci").await.ok();
     assert_eq!(removed, json!({ "removed": "bot/ci", "message": "bot/ci removed" }));
-    for target in [json!({ "server_id": "nobody" }), json!({ "bot_instance_id": "nobody" }), json!({ "user": "x" })] {
+    for target in
+        [json!({ "server_id": "nobody" }), json!({ "bot_instance_id": "nobody" }), json!({ "user": "x" })]
+    {
         let answer = fixture.post("/v1/locks", json!({ "target": target })).await.ok();
         assert_eq!(answer["warnings"].as_array().unwrap().len(), 1, "{target}: {answer}");
     }
@@ -143,16 +145,16 @@ async fn removing_a_bot_names_the_machines_of_its_tokens() {
         assert_eq!(refused.refused(), (409, "confirmation_required"));
         assert_eq!(refused.json["confirmation"]["machines"], 2);
         let detail = refused.json["detail"].as_str().unwrap();
-        assert!(detail.starts_with("`bots rm ci` cuts off 2 machines of 2 tokens, of which one joined at "), "{detail}");
+        assert!(
+            detail.starts_with("`bots rm ci` cuts off 2 machines of 2 tokens, of which one joined at "),
+            "{detail}"
+        );
         assert!(detail.contains("next join: refused: the token's bot is not there"), "{detail}");
     }
     fixture.delete("/v1/bots/ci?dry_run=true&confirm=true").await.ok();
     fixture.get("/v1/bots/ci").await.ok();
     let removed = fixture.delete("/v1/bots/ci?confirm=true").await.ok();
-    assert_eq!(
-        removed["message"],
-        "bot/ci removed; joins with its 3 tokens are refused until `bots add ci`"
-    );
+    assert_eq!(removed["message"], "bot/ci removed; joins with its 3 tokens are refused until `bots add ci`");
 }
 
 /// What was shown is what is done: somebody else who would be hit by it is told first.

@@ -136,7 +136,8 @@ fn the_codes_that_clients_know_are_all_there_are() {
     written.sort_unstable();
     known.sort_unstable();
     assert_eq!(known, written);
-    let mut states: Vec<&str> = boundkey_lifecycle::LifecycleState::ALL.iter().map(|state| state.as_str()).collect();
+    let mut states: Vec<&str> =
+        boundkey_lifecycle::LifecycleState::ALL.iter().map(|state| state.as_str()).collect();
     let mut known = boundkey_api::TOKEN_STATES.to_vec();
     states.sort_unstable();
     known.sort_unstable();
@@ -152,7 +153,10 @@ async fn an_event_is_found_by_its_correlation_id_or_by_how_that_begins() {
         assert_eq!(column(&found, "token"), ["t1"], "{asked}");
     }
     for asked in ["", "abc", "xyzxyzxyz", &"a".repeat(33)] {
-        assert_eq!(fixture.get(&format!("/v1/events?id={asked}")).await.refused(), (400, "malformed_request"));
+        assert_eq!(
+            fixture.get(&format!("/v1/events?id={asked}")).await.refused(),
+            (400, "malformed_request")
+        );
     }
 }
 

@@ -68,7 +68,11 @@ async fn the_status_counts_tokens_by_how_they_stand() {
     fixture.post("/v1/locks", json!({ "target": { "join_token": "bad" } })).await.ok();
     let status = fixture.get("/v1/status").await.ok();
     assert_eq!(status["tokens"], 3);
-    assert_eq!(status["states"], json!({ "bound": 1, "locked": 1, "pending": 1 }), "as `tokens ls` counts them");
+    assert_eq!(
+        status["states"],
+        json!({ "bound": 1, "locked": 1, "pending": 1 }),
+        "as `tokens ls` counts them"
+    );
     assert_eq!((&status["cluster_name"], &status["store"]), (&json!("example.com"), &json!("memory")));
 }
 
@@ -148,10 +152,9 @@ async fn what_does_not_exist_is_told_with_the_nearest_name() {
     let fixture = Fixture::new();
     let bot = json!({ "kind": "bot", "version": "v1", "metadata": { "name": "runner" } });
     fixture.create(false, vec![token("example-token", json!({})), bot]).await.ok();
-    for (path, nearest) in [
-        ("/v1/tokens/exmaple-token", "token/example-token"),
-        ("/v1/bots/runer", "bot/runner"),
-    ] {
+    for (path, nearest) in
+        [("/v1/tokens/exmaple-token", "token/example-token"), ("/v1/bots/runer", "bot/runner")]
+    {
         let answer = fixture.get(path).await;
         assert_eq!(answer.refused(), (404, "not_found"));
         assert!(answer.text.contains(&format!("(did you mean {nearest}?)")), "{}", answer.text);

@@ -269,7 +269,7 @@ fn a_recovery_cut_anywhere_uses_one_recovery() {
     machine.finish();
     let recoveries = cut_anywhere(
         &mut machine,
-        |_| rule(&administrator, &["revoke", "web"]),
+        |_| rule(&administrator, &["revoke", "web", "--yes"]),
         |machine, place| {
             let used = facts(&cluster, "web")["recovery_count"].as_u64();
             assert_eq!(used, Some(sequence_held(&machine.agent)), "{place}");

@@ -62,7 +62,8 @@ impl Machine {
             2 => "revoke",
             _ => return,
         };
-        administrator.ctl(&["bound-keypair", verb, &self.token]);
+        let yes: &[&str] = if verb == "revoke" { &["--yes"] } else { &[] };
+        administrator.ctl(&[&["bound-keypair", verb, &self.token], yes].concat());
     }
 
     fn be_killed(&mut self, kills: u64, administrator: &Administrator) {
