@@ -18,7 +18,7 @@ pub fn resource_json(data: &[u8]) {
 }
 
 fn survives(resource: &Resource) {
-    let _ = resource.warnings();
+    let _ = resource.warnings(time::OffsetDateTime::UNIX_EPOCH);
     let printed = resource.to_json(true);
     let json = serde_json::to_vec(&printed).expect("JSON values are JSON");
     let again = read_resource_json(&json).unwrap_or_else(|error| panic!("{error} in {printed}"));

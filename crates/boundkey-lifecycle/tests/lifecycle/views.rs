@@ -302,3 +302,17 @@ fn a_grant_ends_at_its_end() {
     assert_eq!(closed, explained(&server));
     assert_ne!(open, closed);
 }
+
+/// Whoever holds an old key is refused by the lock too: why it was set is for administrators.
+#[test]
+fn why_a_lock_was_set_is_told_to_no_client() {
+    let (mut server, mut client) = standard();
+    server.lock_by_hand();
+    client.begin();
+    let Verdict::Deny(denial) = server.handle(&client.message(None)) else { panic!("the lock stands") };
+    assert_eq!(
+        denial.message,
+        "lock `hand` is in force; an administrator can remove it with `boundkeyctl rm lock/hand`"
+    );
+    assert!(see(&server).reasons[0].contains("under repair"), "administrators see it");
+}
