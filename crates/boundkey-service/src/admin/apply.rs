@@ -7,8 +7,10 @@ use boundkey_api::Applied;
 use boundkey_store::keys;
 use boundkey_store::records::{BotRecord, LockRecord};
 use boundkey_token::{Bot, Lock, LockTarget, Resource};
+use time::OffsetDateTime;
 
 use super::cut_off::{self, Confirm, Watched};
+use super::locks::Reach;
 use super::plan::{Operation, Plan};
 use super::{apply_token, locks, view};
 use crate::{Entry, Refusal};
@@ -37,13 +39,15 @@ impl Operation for Apply<'_> {
                 ));
             }
         }
-        let watched = Watched::before(plan, &self.touched(plan).await?).await?;
+        let targets = self.targets(plan.now);
+        let reach = Reach::of(plan, &targets).await?;
+        let watched = Watched::before(plan, &self.touched(&targets, &reach)).await?;
         // Bots first: a token of the same file may name one.
         for resource in self.resources.iter().filter(|resource| matches!(resource, Resource::Bot(_))) {
-            self.one(plan, resource).await?;
+            self.one(plan, resource, &reach).await?;
         }
         for resource in self.resources {
-            applied.push(self.one(plan, resource).await?);
+            applied.push(self.one(plan, resource, &reach).await?);
         }
         let what = if self.update { "create -f" } else { "create" };
         cut_off::require(&self.confirm, what, &watched.hits(plan).await?)?;
@@ -53,31 +57,39 @@ impl Operation for Apply<'_> {
 }
 
 impl Apply<'_> {
-    /// The tokens whose next join may come to something else by this: those of the file, those of its bots, and those on
-    /// which it sets a lock. Nothing that is created touches a token that there is, but a lock.
-    async fn touched(&self, plan: &Plan<'_>) -> Result<Vec<String>, Refusal> {
-        let mut touched = BTreeSet::new();
-        for resource in self.resources {
-            match resource {
-                Resource::Token(token) if self.update => {
-                    touched.insert(token.name.to_string());
-                }
-                Resource::Bot(bot) if self.update && bot.expires.is_some_and(|end| end <= plan.now) => {
-                    let target = LockTarget::Bot(bot.name.to_string());
-                    touched.extend(locks::tokens_of(plan, &target).await?);
-                }
-                Resource::Lock(lock) => touched.extend(locks::tokens_of(plan, &lock.target).await?),
-                Resource::Token(_) | Resource::Bot(_) => {}
+    /// Whatever the locks of the file are about, and the bots whose tokens it shuts out.
+    fn targets(&self, now: OffsetDateTime) -> Vec<LockTarget> {
+        let target = |resource: &Resource| match resource {
+            Resource::Lock(lock) => Some(lock.target.clone()),
+            Resource::Bot(bot) if self.update && bot.expires.is_some_and(|end| end <= now) => {
+                Some(LockTarget::Bot(bot.name.to_string()))
             }
-        }
-        Ok(touched.into_iter().collect())
+            Resource::Bot(_) | Resource::Token(_) => None,
+        };
+        self.resources.iter().filter_map(target).collect()
     }
 
-    async fn one(&self, plan: &mut Plan<'_>, resource: &Resource) -> Result<Applied, Refusal> {
+    /// The tokens whose next join may come to something else by this: those of the file, and those of its targets. Nothing
+    /// that is created touches a token that there is, but a lock.
+    fn touched(&self, targets: &[LockTarget], reach: &Reach) -> Vec<String> {
+        let tokens = self.resources.iter().filter_map(|resource| match resource {
+            Resource::Token(token) if self.update => Some(token.name.to_string()),
+            Resource::Token(_) | Resource::Bot(_) | Resource::Lock(_) => None,
+        });
+        let reached = targets.iter().flat_map(|target| reach.tokens(target)).cloned();
+        tokens.chain(reached).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    async fn one(
+        &self,
+        plan: &mut Plan<'_>,
+        resource: &Resource,
+        reach: &Reach,
+    ) -> Result<Applied, Refusal> {
         match resource {
             Resource::Token(token) => apply_token::apply(plan, token, self.update).await,
             Resource::Bot(bot) => apply_bot(plan, bot, self.update).await,
-            Resource::Lock(lock) => apply_lock(plan, lock, self.update).await,
+            Resource::Lock(lock) => apply_lock(plan, lock, self.update, reach.tokens(&lock.target)).await,
         }
     }
 }
@@ -149,7 +161,12 @@ async fn apply_bot(plan: &mut Plan<'_>, bot: &Bot, update: bool) -> Result<Appli
     Ok(Applied { created, changed, resource: view::bot(&record, plan.revision(&key)), warnings })
 }
 
-async fn apply_lock(plan: &mut Plan<'_>, lock: &Lock, update: bool) -> Result<Applied, Refusal> {
+async fn apply_lock(
+    plan: &mut Plan<'_>,
+    lock: &Lock,
+    update: bool,
+    tokens: &[String],
+) -> Result<Applied, Refusal> {
     let name = lock.name.as_str();
     let key = keys::lock(name);
     let old = plan.get::<LockRecord>(&key).await?;
@@ -173,8 +190,7 @@ async fn apply_lock(plan: &mut Plan<'_>, lock: &Lock, update: bool) -> Result<Ap
         locks::list(plan, &record).await?;
     }
     let mut warnings = lock.warnings(plan.now);
-    let tokens = locks::tokens_of(plan, &lock.target).await?;
-    warnings.extend(locks::nobody_there(plan, &lock.target, &tokens).await?);
+    warnings.extend(locks::nobody_there(plan, &lock.target, tokens).await?);
     Ok(Applied {
         created: old.is_none(),
         changed,

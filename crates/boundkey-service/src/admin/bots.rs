@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::apply::Apply;
 use super::cut_off::{self, Confirm, Watched};
+use super::locks::Reach;
 use super::plan::{Operation, Plan, carry_out};
 use super::tokens::PutQuery;
-use super::{Listing, counted, locks, missing, resource, view};
+use super::{Listing, counted, missing, resource, view};
 use crate::{Entry, Refusal, RequestContext, Service};
 
 /// `GET /v1/bots`
@@ -87,8 +88,10 @@ impl Operation for RemoveBot<'_> {
         if plan.get::<BotRecord>(&key).await?.is_none() {
             return Err(missing(plan.service, "bot", name).await);
         }
-        let tokens = locks::tokens_of(plan, &LockTarget::Bot(name.to_owned())).await?;
-        let watched = Watched::before(plan, &tokens).await?;
+        let target = LockTarget::Bot(name.to_owned());
+        let reach = Reach::of(plan, std::slice::from_ref(&target)).await?;
+        let tokens = reach.tokens(&target);
+        let watched = Watched::before(plan, tokens).await?;
         plan.delete(&key);
         let hits = watched.hits(plan).await?;
         cut_off::require(&self.query.confirm, &format!("bots rm {name}"), &hits)?;

@@ -1,14 +1,18 @@
 //! Locks: the resource itself, and the index by target that the join path reads.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use boundkey_api::{LockAnswer, LockRequest, Page, Removed};
 use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
 use boundkey_store::keys;
-use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record};
+use boundkey_store::records::{
+    EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record, TokenRecord,
+};
 use boundkey_text::is_plain;
-use boundkey_token::{Lock, LockTarget};
+use boundkey_token::{Lock, LockTarget, RecoveryMode};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -131,16 +135,17 @@ impl Operation for SetLock<'_> {
             },
             created_at: plan.now,
         };
-        let tokens = tokens_of(plan, &record.target).await?;
-        let watched = Watched::before(plan, &tokens).await?;
+        let reach = Reach::of(plan, std::slice::from_ref(&record.target)).await?;
+        let tokens = reach.tokens(&record.target);
+        let watched = Watched::before(plan, tokens).await?;
         list(plan, &record).await?;
         if self.request.revoke {
-            revoke_target(plan, &record.target, &tokens).await?;
+            revoke_target(plan, &record.target, tokens).await?;
         }
         let hits = watched.hits(plan).await?;
         cut_off::require(&self.confirm, &self.typed(), &hits)?;
         let mut warnings: Vec<String> =
-            nobody_there(plan, &record.target, &tokens).await?.into_iter().collect();
+            nobody_there(plan, &record.target, tokens).await?.into_iter().collect();
         if expires.is_some_and(|end| end <= plan.now) {
             warnings.push("ttl_seconds is 0: this lock keeps nobody out".to_owned());
         }
@@ -251,46 +256,93 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget, tokens: &[Strin
 }
 
 fn is_target(identity: Option<&Identity>, target: &LockTarget) -> bool {
-    match (identity, target) {
-        (Some(Identity::Host(id)), LockTarget::Host(wanted))
-        | (Some(Identity::BotInstance(id)), LockTarget::BotInstance(wanted)) => id == wanted,
-        _ => false,
-    }
+    identity.is_some_and(|identity| target_of(identity) == *target)
 }
 
-/// The tokens that are the target, or whose lineage (or a shared instance of it) is: a scan, for a rare verb.
-pub(super) async fn tokens_of(plan: &Plan<'_>, target: &LockTarget) -> Result<Vec<String>, Refusal> {
-    if let LockTarget::Token(name) = target {
-        return Ok(vec![name.clone()]);
+/// The tokens that a target is about: itself, those of a bot, those whose lineage (or a shared instance of it) it is.
+pub(super) struct Reach(HashMap<LockTarget, Vec<String>>);
+
+impl Reach {
+    /// One scan for all targets, for a rare request.
+    pub(super) async fn of(plan: &Plan<'_>, targets: &[LockTarget]) -> Result<Self, Refusal> {
+        let mut reach = Self(HashMap::new());
+        for target in targets {
+            let known = match target {
+                LockTarget::Token(name) => vec![name.clone()],
+                LockTarget::Bot(_) | LockTarget::Host(_) | LockTarget::BotInstance(_) => Vec::new(),
+            };
+            reach.0.insert(target.clone(), known);
+        }
+        if targets.iter().all(|target| matches!(target, LockTarget::Token(_))) {
+            return Ok(reach);
+        }
+        let entries = every(plan.service, keys::TOKEN, usize::MAX, plan.now).await?;
+        for page in entries.chunks(SCANNED) {
+            let tokens = page.iter().map(|entry| TokenRecord::decode(&entry.value));
+            reach.scan(plan, tokens.collect::<Result<Vec<_>, _>>()?).await?;
+        }
+        Ok(reach)
     }
-    let mut names = Vec::new();
-    for entry in every(plan.service, keys::TOKEN, usize::MAX, plan.now).await? {
-        let record = boundkey_store::records::TokenRecord::decode(&entry.value)?;
-        let name = record.token.name.as_str();
-        let found = match target {
-            LockTarget::Bot(bot) => {
-                record.token.spec.bot_name.as_ref().is_some_and(|name| name.as_str() == bot)
+
+    async fn scan(&mut self, plan: &Plan<'_>, tokens: Vec<TokenRecord>) -> Result<(), Refusal> {
+        let enrolments: Vec<String> =
+            tokens.iter().map(|record| keys::enrolment(record.token.name.as_str())).collect();
+        let wanted: Vec<&str> = enrolments.iter().map(String::as_str).collect();
+        let read = plan.service.store().get_many(&wanted, plan.now).await?;
+        for (record, entry) in tokens.iter().zip(read) {
+            let name = record.token.name.as_str();
+            if let Some(bot) = &record.token.spec.bot_name {
+                self.add(&LockTarget::Bot(bot.to_string()), name);
             }
-            _ => {
-                let (_, id) = describe(target);
-                let (enrolment, instance) =
-                    (keys::enrolment(name), keys::instance(&record.uid.to_string(), id));
-                let read = plan.service.store().get_many(&[&enrolment, &instance], plan.now).await?;
-                let bound = match read.first().and_then(Option::as_ref) {
-                    Some(entry) => {
-                        let stored = EnrolmentRecord::decode(&entry.value)?;
-                        is_target(stored.enrolment.identity.as_ref(), target)
-                    }
-                    None => false,
-                };
-                bound || read.get(1).is_some_and(Option::is_some)
+            let Some(entry) = entry else { continue };
+            let enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            if let Some(identity) = &enrolment.identity {
+                self.add(&target_of(identity), name);
             }
-        };
-        if found {
+            if enrolment.shared || record.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure {
+                self.add_instances(plan, record).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_instances(&mut self, plan: &Plan<'_>, record: &TokenRecord) -> Result<(), Refusal> {
+        let uid = record.uid.to_string();
+        let asked = self.0.keys().filter(|target| matches!(target, LockTarget::Host(_) | LockTarget::BotInstance(_)));
+        let asked: Vec<LockTarget> = asked.cloned().collect();
+        let of_asked: Vec<String> = asked.iter().map(|target| keys::instance(&uid, describe(target).1)).collect();
+        let wanted: Vec<&str> = of_asked.iter().map(String::as_str).collect();
+        let read = plan.service.store().get_many(&wanted, plan.now).await?;
+        for (target, entry) in asked.iter().zip(read) {
+            if entry.is_some() {
+                self.add(target, record.token.name.as_str());
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, target: &LockTarget, name: &str) {
+        if let Some(names) = self.0.get_mut(target)
+            && names.last().is_none_or(|last| last != name)
+        {
             names.push(name.to_owned());
         }
     }
-    Ok(names)
+
+    /// The tokens of one of the targets.
+    pub(super) fn tokens(&self, target: &LockTarget) -> &[String] {
+        self.0.get(target).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Tokens looked at in one read.
+const SCANNED: usize = 1000;
+
+fn target_of(identity: &Identity) -> LockTarget {
+    match identity {
+        Identity::Host(id) => LockTarget::Host(id.clone()),
+        Identity::BotInstance(id) => LockTarget::BotInstance(id.clone()),
+    }
 }
 
 /// Of a target or a message, in bytes.
