@@ -80,12 +80,7 @@ impl Apply<'_> {
         tokens.chain(reached).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    async fn one(
-        &self,
-        plan: &mut Plan<'_>,
-        resource: &Resource,
-        reach: &Reach,
-    ) -> Result<Applied, Refusal> {
+    async fn one(&self, plan: &mut Plan<'_>, resource: &Resource, reach: &Reach) -> Result<Applied, Refusal> {
         match resource {
             Resource::Token(token) => apply_token::apply(plan, token, self.update).await,
             Resource::Bot(bot) => apply_bot(plan, bot, self.update).await,

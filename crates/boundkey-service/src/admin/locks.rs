@@ -8,9 +8,7 @@ use axum::extract::{Extension, Path, Query, State};
 use boundkey_api::{LockAnswer, LockRequest, Page, Removed};
 use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
 use boundkey_store::keys;
-use boundkey_store::records::{
-    EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record, TokenRecord,
-};
+use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record, TokenRecord};
 use boundkey_text::is_plain;
 use boundkey_token::{Lock, LockTarget, RecoveryMode};
 use serde_json::Value;
@@ -308,9 +306,11 @@ impl Reach {
 
     async fn add_instances(&mut self, plan: &Plan<'_>, record: &TokenRecord) -> Result<(), Refusal> {
         let uid = record.uid.to_string();
-        let asked = self.0.keys().filter(|target| matches!(target, LockTarget::Host(_) | LockTarget::BotInstance(_)));
+        let asked =
+            self.0.keys().filter(|target| matches!(target, LockTarget::Host(_) | LockTarget::BotInstance(_)));
         let asked: Vec<LockTarget> = asked.cloned().collect();
-        let of_asked: Vec<String> = asked.iter().map(|target| keys::instance(&uid, describe(target).1)).collect();
+        let of_asked: Vec<String> =
+            asked.iter().map(|target| keys::instance(&uid, describe(target).1)).collect();
         let wanted: Vec<&str> = of_asked.iter().map(String::as_str).collect();
         let read = plan.service.store().get_many(&wanted, plan.now).await?;
         for (target, entry) in asked.iter().zip(read) {

@@ -155,7 +155,7 @@ fn a_host_whose_token_has_a_name_in_capitals_is_known_by_whatever_is_typed() {
         &config,
         format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostCertificate {}\nAuthorizedKeysFile none\nUsePAM no\n\
-             StrictModes no\nPasswordAuthentication no\nPidFile none\n",
+             StrictModes no\nPasswordAuthentication no\nLoginGraceTime 5\nPidFile none\n",
             host_key.display(),
             certificate.display(),
         ),
@@ -169,13 +169,16 @@ fn a_host_whose_token_has_a_name_in_capitals_is_known_by_whatever_is_typed() {
         daemon.printed().contains("Server listening")
     });
     // The name is typed, and the address comes from elsewhere: there is no such name in any DNS.
+    let relay = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&3 2>/dev/null & trap \"kill $!\" EXIT HUP; cat >&3 2>/dev/null"
+    );
     let typed = |name: &str| {
         run(Command::new(&ssh)
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "GlobalKnownHostsFile=none"])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "IdentityAgent=none", "-o"])
             .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
             .arg("-o")
-            .arg(format!("ProxyCommand=bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&3 & cat >&3'"))
+            .arg(format!("ProxyCommand=bash -c '{relay}'"))
             .args([&format!("root@{name}"), "true"]))
         .stderr
     };

@@ -157,3 +157,50 @@ async fn a_token_warns_of_a_bot_that_is_not_there_unless_it_comes_along() {
         (&json!(true), &json!(true))
     );
 }
+
+#[tokio::test]
+async fn a_time_that_is_past_is_warned_about_when_it_is_applied() {
+    let fixture = Fixture::new();
+    let mut web = token("web", json!({ "must_register_before": "2020-01-01T00:00:00Z" }));
+    web["metadata"]["expires"] = json!("2020-01-01T00:00:00Z");
+    let bot = json!({
+        "kind": "bot", "version": "v1", "metadata": { "name": "ci", "expires": "2020-01-01T00:00:00Z" },
+    });
+    let lock = json!({
+        "kind": "lock", "version": "v2", "metadata": { "name": "l" },
+        "spec": { "target": { "join_token": "web" }, "expires": "2020-01-01T00:00:00Z" },
+    });
+    let applied = fixture.create(false, vec![web, bot, lock]).await.ok();
+    for (at, times) in [(0, 2), (1, 1), (2, 1)] {
+        let warnings = applied["applied"][at]["warnings"].to_string();
+        assert_eq!(warnings.matches("2020-01-01T00:00:00Z is in the past").count(), times, "{warnings}");
+    }
+}
+
+#[tokio::test]
+async fn one_key_in_two_tokens_is_warned_about() {
+    let fixture = Fixture::new();
+    let with_key = |name: &str, seed: u8| {
+        let key = crate::tests::fixture::Machine::new(name, seed, None).bound.public_key().to_openssh();
+        token(name, json!({ "initial_public_key": key }))
+    };
+    let warnings = async |resources| {
+        let applied = fixture.create(true, resources).await.ok();
+        let all = applied["applied"].as_array().unwrap().iter();
+        all.map(|one| one["warnings"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    let told = |names: &str| {
+        vec![json!(format!(
+            "spec.bound_keypair.onboarding.initial_public_key is also that of token/{names}: give each machine a key of its \
+             own"
+        ))]
+    };
+    assert_eq!(warnings(vec![with_key("a", 1), with_key("b", 2)]).await, [vec![], vec![]]);
+    assert_eq!(warnings(vec![with_key("a", 1)]).await, [vec![]], "its own, once more");
+    assert_eq!(warnings(vec![with_key("c", 1)]).await, [told("a")]);
+    assert_eq!(
+        warnings(vec![with_key("d", 1), with_key("e", 1)]).await,
+        [told("a and 2 more"), told("a and 2 more")]
+    );
+    assert_eq!(warnings(vec![with_key("x", 7), with_key("y", 7)]).await, [told("y"), told("x")]);
+}

@@ -245,3 +245,36 @@ async fn a_lock_that_revokes_one_client_of_many_keeps_it_out_while_it_stands_and
     fixture.clock.advance(time::Duration::hours(2));
     assert_eq!(third.join(&fixture).expect("the lock has ended").identity.id(), id);
 }
+
+/// A lock on a mistyped name would look like one that works: all four kinds of targets, however the lock is set.
+#[tokio::test]
+async fn a_lock_on_a_name_that_nobody_has_is_warned_about() {
+    let fixture = Fixture::new();
+    fixture.registered("web");
+    let resource = |name: &str, target: &Value| json!({ "kind": "lock", "version": "v2", "metadata": { "name": name }, "spec": { "target": target } });
+    for (number, (target, warning)) in [
+        (json!({ "join_token": "wbe" }), "there is no token `wbe`"),
+        (json!({ "user": "ci" }), "there is no bot `ci`"),
+        (
+            json!({ "server_id": "node-1" }),
+            "no host has the id `node-1`, so the lock keeps nobody out; it is the hostname of ",
+        ),
+        (
+            json!({ "server_id": "other" }),
+            "no host has the id `other`, so the lock keeps nobody out; `nodes ls` shows the ids",
+        ),
+        (json!({ "bot_instance_id": "node-1" }), "no bot instance has the id `node-1`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let set = fixture.post("/v1/locks", json!({ "target": target })).await.ok();
+        let applied = fixture.create(false, vec![resource(&format!("l{number}"), &target)]).await.ok();
+        for told in [&set["warnings"], &applied["applied"][0]["warnings"]] {
+            assert!(told[0].as_str().unwrap_or_default().starts_with(warning), "{target}: {told}");
+        }
+    }
+    let past = json!({ "target": { "join_token": "web" }, "ttl_seconds": 0 });
+    let answer = fixture.post("/v1/locks", past).await.ok();
+    assert_eq!(answer["warnings"], json!(["ttl_seconds is 0: this lock keeps nobody out"]));
+}
