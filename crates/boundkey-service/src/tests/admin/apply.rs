@@ -195,8 +195,9 @@ async fn one_key_in_two_tokens_is_warned_about() {
              own"
         ))]
     };
-    assert_eq!(warnings(vec![with_key("a", 1), with_key("b", 2)]).await, [vec![], vec![]]);
-    assert_eq!(warnings(vec![with_key("a", 1)]).await, [vec![]], "its own, once more");
+    let nothing = Vec::<serde_json::Value>::new;
+    assert_eq!(warnings(vec![with_key("a", 1), with_key("b", 2)]).await, [nothing(), nothing()]);
+    assert_eq!(warnings(vec![with_key("a", 1)]).await, [nothing()], "its own, once more");
     assert_eq!(warnings(vec![with_key("c", 1)]).await, [told("a")]);
     assert_eq!(
         warnings(vec![with_key("d", 1), with_key("e", 1)]).await,
