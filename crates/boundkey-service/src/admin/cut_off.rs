@@ -15,10 +15,9 @@ use time::OffsetDateTime;
 
 use super::plan::{Plan, every};
 use super::row::{self, Row};
-use super::view::rfc3339;
 use crate::context::hex;
 use crate::join::lock_of_identity;
-use crate::{Refusal, ca_kind_text};
+use crate::{Refusal, ca_kind_text, rfc3339};
 
 /// Tokens told in one answer.
 const TOLD: usize = 20;

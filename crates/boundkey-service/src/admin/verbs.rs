@@ -100,7 +100,7 @@ impl Operation for Carry<'_> {
                 code: code.as_str().to_owned(),
                 token: Some(self.name.to_owned()),
                 identity,
-                detail: message.clone(),
+                detail: self.done(),
                 ..Entry::default()
             });
         }

@@ -99,7 +99,7 @@ fn scenes() -> Vec<Scene> {
             m.secret = None;
             respec(f, "", "  bound_keypair: {onboarding: {must_register_before: \"2020-01-01T00:00:00Z\"}}\n");
         }),
-        scene("bound", 0, |f, m| register(f, m)),
+        scene("bound", 0, register),
         scene("rotation_due", 0, |f, m| { register(f, m); verb(f, "rotate"); }),
         scene("overdue", 0, |f, m| { register(f, m); later(f, 3); }),
         scene("overdue", 0, |f, m| { register(f, m); verb(f, "grant-recovery"); later(f, 90); }),
