@@ -27,7 +27,8 @@ pub enum Unconfirmed {
 pub fn ask(told: &str) -> Result<(), Unconfirmed> {
     let mut input = std::io::stdin();
     if !input.is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Unconfirmed::NobodyToAsk { told: told.to_owned(), command: with_yes(std::env::args()) });
+        let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        return Err(Unconfirmed::NobodyToAsk { told: told.to_owned(), command: with_yes(typed) });
     }
     // A terminal that takes no question gives no answer either.
     say(&format!("{told}\ngo on? [y/N] "));

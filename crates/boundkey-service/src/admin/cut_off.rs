@@ -4,6 +4,8 @@
 //! token admitted it and no longer would, if its key is unbound, or if its certificates are revoked. A plan that hits
 //! somebody is not committed unless it was confirmed. What is told and what is done are one plan, on the same revisions.
 
+use std::collections::HashMap;
+
 use boundkey_keys::sha256;
 use boundkey_lifecycle::{Identity, IssuedCertificate, View};
 use boundkey_proto::{Affected, Confirmation};
@@ -59,7 +61,7 @@ struct Machine {
 /// A token whose machines are hit.
 pub(super) struct Hit {
     affected: Affected,
-    /// How it is hit, without the times: a machine that renews meanwhile is hit in the same way.
+    /// Who is hit and how, without the times: a machine that renews meanwhile is hit in the same way.
     manner: String,
 }
 
@@ -78,10 +80,11 @@ impl Watched {
     pub(super) async fn hits(&self, plan: &Plan<'_>) -> Result<Vec<Hit>, Refusal> {
         let names: Vec<String> = self.0.iter().map(|(row, _)| row.record.token.name.to_string()).collect();
         let after = row::planned(plan, &names).await?;
+        let after: HashMap<&str, &Row> =
+            after.iter().map(|row| (row.record.token.name.as_str(), row)).collect();
         let mut hits = Vec::new();
         for (before, machines) in &self.0 {
-            let name = &before.record.token.name;
-            let after = after.iter().find(|row| row.record.token.name == *name);
+            let after = after.get(before.record.token.name.as_str()).copied();
             hits.extend(hit(plan, before, machines, after)?);
         }
         Ok(hits)
@@ -108,8 +111,7 @@ pub(super) fn require(confirm: &Confirm, what: &str, hits: &[Hit]) -> Result<(),
 fn tag(what: &str, hits: &[Hit]) -> String {
     let mut text = what.to_owned();
     for Hit { affected, manner } in hits {
-        let Affected { token, machines, identity, .. } = affected;
-        text.push_str(&format!("\n{token} {machines} {} {manner}", identity.as_deref().unwrap_or("-")));
+        text.push_str(&format!("\n{} {manner}", affected.token));
     }
     hex(&sha256(&[b"boundkey confirmation", text.as_bytes()])[..16])
 }
@@ -181,7 +183,10 @@ fn hit(
     let consequence = format!("{}; next join: {next_join}", certificates(before, any_revoked, now));
     let one = if let [one] = hit.as_slice() { Some(*one) } else { None };
     let hostname = one.map(|machine| machine.hostname.clone()).filter(|hostname| !hostname.is_empty());
-    let manner = format!("revoked={any_revoked} {next_join}");
+    let mut ids: Vec<&str> =
+        hit.iter().filter_map(|machine| machine.identity.as_ref()).map(Identity::id).collect();
+    ids.sort_unstable();
+    let manner = format!("revoked={any_revoked} {next_join} {}", ids.join(" "));
     let affected = Affected {
         token: before.record.token.name.to_string(),
         machines: hit.len() as u64,
