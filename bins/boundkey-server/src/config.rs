@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use boundkey_console::{Log, LogFormat};
-use boundkey_document::{Faults, Fields, Violation, format_duration, parse_yaml};
+use boundkey_document::{Faults, Fields, Violation, format_duration, parse_path, parse_yaml};
 use boundkey_files::{Owners, open_file};
 use boundkey_service::serve::{ServerNames, TlsSource};
-use boundkey_service::{AutoLockRevokes, Lifetimes, Limits, Policy, check_cluster_name};
+use boundkey_service::{
+    AutoLockRevokes, CLUSTER_NAME_ALLOWED, Lifetimes, Limits, Policy, check_cluster_name,
+};
 
 use crate::args::SettingArgs;
 
@@ -17,8 +19,6 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/boundkey-server";
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:3443";
 
 const DAY: Duration = Duration::from_secs(86_400);
-const CLUSTER_ALLOWED: &str =
-    "up to 253 lower-case letters, digits, dots and dashes, as in a DNS name, such as example.com";
 const LISTEN_ALLOWED: &str = "ADDRESS:PORT, such as 0.0.0.0:443, [::]:443 or localhost:3443";
 const PUBLIC_ALLOWED: &str = "HOST:PORT, such as server.example.com:443 or [2001:db8::1]:443";
 
@@ -105,10 +105,13 @@ impl Settings {
         if let Some(name) = &flags.cluster_name {
             self.cluster_name = match cluster_name(name) {
                 Ok(name) => Some(name),
-                Err(()) => bail!("--cluster-name: found `{name}`; allowed: {CLUSTER_ALLOWED}"),
+                Err(()) => bail!("--cluster-name: found `{name}`; allowed: {CLUSTER_NAME_ALLOWED}"),
             };
         }
         if let Some(dir) = &flags.data_dir {
+            if let Some(Err(allowed)) = dir.to_str().map(parse_path) {
+                bail!("--data-dir: found `{}`; allowed: {allowed}", dir.display());
+            }
             self.data_dir.clone_from(dir);
         }
         if let Some(listen) = &flags.listen {
@@ -165,9 +168,9 @@ fn listed(violations: &[Violation], source: &str) -> String {
 fn read_fields(faults: &Faults<'_>) -> Settings {
     let mut settings = Settings::default();
     let mut top = Fields::root(faults);
-    settings.cluster_name = top.parsed("cluster_name", CLUSTER_ALLOWED, cluster_name);
-    if let Some(dir) = top.text("data_dir") {
-        settings.data_dir = PathBuf::from(dir);
+    settings.cluster_name = top.parsed("cluster_name", CLUSTER_NAME_ALLOWED, cluster_name);
+    if let Some(dir) = top.file_path("data_dir") {
+        settings.data_dir = dir;
     }
     if let Some(listen) = top.parsed("listen", LISTEN_ALLOWED, listen_address) {
         settings.listen = listen;
@@ -196,8 +199,10 @@ fn read_fields(faults: &Faults<'_>) -> Settings {
 
 fn read_tls(top: &mut Fields<'_>) -> Option<TlsFiles> {
     let mut tls = top.mapping("tls")?;
-    let certificate = tls.required_text("cert_file").map(PathBuf::from);
-    let key = tls.required_text("key_file").map(PathBuf::from);
+    let certificate = tls.file_path("cert_file");
+    tls.missing("cert_file", "the path of a PEM file");
+    let key = tls.file_path("key_file");
+    tls.missing("key_file", "the path of a PEM file");
     tls.finish();
     Some(TlsFiles { certificate: certificate?, key: key? })
 }
@@ -293,7 +298,7 @@ fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
 
 fn read_admin_socket(top: &mut Fields<'_>, socket: &mut AdminSocket) {
     let mut section = top.section("admin_socket");
-    socket.path = section.text("path").map(PathBuf::from);
+    socket.path = section.file_path("path");
     socket.group = section.text("group").map(str::to_owned);
     let allowed = "an octal mode in quotes that gives others nothing, such as \"0600\" or \"0660\"";
     if let Some(mode) = section.parsed("mode", allowed, |text| {

@@ -26,7 +26,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Start(args) => start::run(&args, &cli.log),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
-        Command::Configure(flags) => print(&sample::sample(&flags)),
+        Command::Configure(flags) => {
+            // What is printed must be what `start` accepts.
+            config::Settings::load(None, &flags)?;
+            print(&sample::sample(&flags))
+        }
         Command::CheckConfig(args) => {
             config::Settings::read(&args.config)?;
             print(&format!("{}: ok\n", args.config.display()))

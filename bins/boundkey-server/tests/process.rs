@@ -102,6 +102,20 @@ fn the_first_start_makes_what_only_its_owner_may_read() {
 }
 
 #[test]
+fn the_longest_name_that_is_allowed_makes_a_cluster() {
+    let place = directory();
+    let longest = format!("{}.example", "a".repeat(48));
+    assert_eq!(longest.len(), 56);
+    let server = Server::start(&mut command(&place.path().join("bk"), &["--cluster-name", &longest]));
+    assert!(server.ready.contains(&format!(" cluster {longest} ")), "{}", server.ready);
+    server.end();
+    let longer = format!("a{longest}");
+    let said = refused(&mut command(&place.path().join("other"), &["--cluster-name", &longer]));
+    assert!(said.contains("allowed: up to 56 lower-case letters"), "{said}");
+    assert!(!place.path().join("other").exists(), "nothing was made");
+}
+
+#[test]
 fn the_name_is_remembered_and_the_pin_stays() {
     let place = directory();
     let data = place.path().join("bk");

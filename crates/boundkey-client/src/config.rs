@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use boundkey_document::{SyntaxError, Violation};
 use boundkey_files::{Owners, open_file};
-use boundkey_keys::{KeyFileError, PrivateKey, Secret};
+use boundkey_keys::{KeyFileError, NoSecret, PrivateKey, Secret};
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 use zeroize::Zeroizing;
 
@@ -77,6 +77,8 @@ pub enum SecretSource {
     Given(Secret),
     /// In a file, read only when the secret is needed.
     File(PathBuf),
+    /// What stands in the configuration or the environment is no secret. A machine that is bound needs none.
+    Unusable(CredentialError),
 }
 
 /// Where the static key is.
@@ -119,7 +121,11 @@ pub struct Environment {
 impl Environment {
     /// This process's environment.
     pub fn of_process() -> Self {
-        let read = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
+        // Bytes that are no text are kept as such marks: the value is set, and it is named as unusable.
+        let read = |name| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            Some(Secret::new(value.to_string_lossy().into_owned()))
+        };
         Self { registration_secret: read(SECRET_VARIABLE), static_key: read(STATIC_KEY_VARIABLE) }
     }
 }
@@ -249,17 +255,21 @@ pub enum CredentialError {
         /// What the system said.
         reason: String,
     },
-    /// There is nothing in it, or far too much.
-    #[error("`{field}` {} holds {found}; allowed: {allowed}", .path.display())]
-    Content {
+    /// There is far too much in it.
+    #[error("`{field}` {} holds more than 64 KiB; allowed: a secret or a key", .path.display())]
+    TooLong {
         /// The field that names it.
         field: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong, without the content.
-        found: &'static str,
-        /// What is allowed.
-        allowed: &'static str,
+    },
+    /// What stands where the secret should is none.
+    #[error("{origin} holds {found}; allowed: the registration secret on one line")]
+    NoSecret {
+        /// The file, variable or place in the configuration.
+        origin: String,
+        /// What it is.
+        found: NoSecret,
     },
     /// The key is none that can be used.
     #[error("the static key from {origin} cannot be used")]
@@ -272,28 +282,27 @@ pub enum CredentialError {
 }
 
 impl SecretSource {
+    /// The secret in a text of the configuration or the environment; `origin` names its place in errors.
+    pub fn written(text: &[u8], origin: String) -> Self {
+        match Secret::from_written(text) {
+            Ok(secret) => Self::Given(secret),
+            Err(found) => Self::Unusable(CredentialError::NoSecret { origin, found }),
+        }
+    }
+
     /// The secret: from memory, or from its file at this moment.
     ///
     /// # Errors
-    /// If the file cannot be read or is empty.
+    /// If the file cannot be read, or what was given is no secret.
     pub fn read(&self) -> Result<Secret, CredentialError> {
         const FIELD: &str = "registration_secret_path";
-        const ALLOWED: &str = "the registration secret on one line";
-        let path = match self {
-            Self::Given(secret) => return Ok(secret.duplicate()),
-            Self::File(path) => path,
-        };
-        let bytes = read_bounded(FIELD, path)?;
-        let content =
-            |found| CredentialError::Content { field: FIELD, path: path.clone(), found, allowed: ALLOWED };
-        let text = std::str::from_utf8(&bytes).map_err(|_| content("bytes that are no text"))?.trim();
-        if text.is_empty() {
-            return Err(content("nothing"));
+        match self {
+            Self::Given(secret) => Ok(secret.duplicate()),
+            Self::Unusable(error) => Err(error.clone()),
+            Self::File(path) => Secret::from_written(&read_bounded(FIELD, path)?).map_err(|found| {
+                CredentialError::NoSecret { origin: format!("`{FIELD}` {}", path.display()), found }
+            }),
         }
-        if text.lines().count() > 1 {
-            return Err(content("more than one line"));
-        }
-        Ok(Secret::new(text.to_owned()))
     }
 }
 
@@ -333,12 +342,7 @@ fn read_bounded(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, 
     warn_if_readable(path, &file);
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(CredentialError::Content {
-            field,
-            path: path.to_owned(),
-            found: "more than 64 KiB",
-            allowed: "a secret or a key",
-        });
+        return Err(CredentialError::TooLong { field, path: path.to_owned() });
     }
     Ok(bytes)
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -141,6 +142,10 @@ impl<'d> Fields<'d> {
     /// Text of one line, without control characters; an empty one is unset.
     pub fn line(&mut self, key: &'static str) -> Option<&'d str> {
         self.item(key)?.line()
+    }
+    /// The path of a file or directory, as it stands: a leading `~` and variables are refused, for nobody replaces them.
+    pub fn file_path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.item(key)?.file_path()
     }
     /// Text that must be set.
     pub fn required_text(&mut self, key: &'static str) -> Option<&'d str> {

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use crate::words::with_suggestion;
 use crate::{
-    Document, Faults, Fields, Node, Path, either, format_duration, nearest, parse_duration, parse_time,
-    quoted,
+    Document, Faults, Fields, Node, Path, either, format_duration, nearest, parse_duration, parse_path,
+    parse_time, quoted,
 };
 
 /// One value that is set: of a key, or of a list. Its readers report what is wrong with it and then give `None`.
@@ -67,6 +68,18 @@ impl<'d> Item<'d> {
             return None;
         }
         Some(text)
+    }
+
+    /// The path of a file or directory. See [`parse_path`].
+    pub fn file_path(&self) -> Option<PathBuf> {
+        // A block scalar ends in a line end.
+        match parse_path(self.text()?.trim_end_matches(['\n', '\r'])) {
+            Ok(path) => Some(path),
+            Err(allowed) => {
+                self.refuse(allowed);
+                None
+            }
+        }
     }
 
     /// Text that must never be shown: no report repeats it, whatever is wrong with it.

@@ -68,7 +68,7 @@ pub use item::Item;
 pub use json::parse_json;
 pub use path::Path;
 pub use tree::Node;
-pub use values::{format_duration, format_time, parse_duration, parse_time};
+pub use values::{format_duration, format_time, parse_duration, parse_path, parse_time};
 pub use violation::{Faults, Violation, ViolationIn};
 pub use words::{either, nearest, quoted};
 pub use yaml::parse_yaml;

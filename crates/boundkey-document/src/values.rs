@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::format_description::well_known::Rfc3339;
@@ -51,6 +52,41 @@ pub fn format_duration(duration: Duration) -> String {
         s if s > 0 && s % 3_600 == 0 => format!("{}h", s / 3_600),
         s if s > 0 && s % 60 == 0 => format!("{}m", s / 60),
         s => format!("{s}s"),
+    }
+}
+
+/// A path as users write it in a file or, where a directory is made, in an argument: what only a shell or a service manager
+/// replaces is refused, for otherwise a directory of that very name would be made.
+///
+/// ```
+/// use boundkey_document::parse_path;
+/// assert_eq!(parse_path("/srv/boundkey"), Ok("/srv/boundkey".into()));
+/// for bad in ["~/boundkey", "~root", "${STATE_DIRECTORY}/x", "$HOME/x", "$(pwd)/x", "%h/x", "a\nb"] {
+///     assert!(parse_path(bad).is_err(), "{bad}");
+/// }
+/// assert!(parse_path("a~b$5").is_ok());
+/// ```
+///
+/// # Errors
+/// What is allowed.
+pub fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
+    let variable = text.match_indices('$').any(|(at, _)| {
+        text[at + 1..].starts_with(|c: char| c == '{' || c == '(' || c == '_' || c.is_ascii_alphabetic())
+    });
+    let specifier = text.strip_prefix('%').is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_alphabetic())
+            && matches!(rest.as_bytes().get(1), None | Some(b'/'))
+    });
+    if text.starts_with('~') {
+        Err(
+            "the path written out, such as /home/NAME/boundkey: `~` is not replaced here (`./~` for a file of that name)",
+        )
+    } else if variable || specifier {
+        Err("the path written out: variables are not replaced here")
+    } else if text.contains(char::is_control) {
+        Err("a path without control characters")
+    } else {
+        Ok(PathBuf::from(text))
     }
 }
 

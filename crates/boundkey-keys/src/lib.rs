@@ -43,6 +43,7 @@ mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thumbprint;
+mod written;
 
 pub use jws::{JwsError, MAX_JWS_BYTES, ProvenKey, sign_jws, verify_jws};
 pub use mac::{MacKey, mac_jws_kid, sign_mac_jws, verify_mac_jws};
@@ -51,6 +52,7 @@ pub use private::{KeyFileError, PrivateKey, Signer};
 pub use public::{Algorithm, ParseKeyError, PublicKey};
 pub use secret::{Secret, equal_in_constant_time, hmac_sha256, secret_proof_key, sha256};
 pub use thumbprint::Thumbprint;
+pub use written::{NoSecret, tidy};
 
 /// Where random bytes come from. Implemented at the edges (service, client, tests); never in a pure crate.
 ///

@@ -23,9 +23,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// A name that cannot stand in certificates.
-    #[error(
-        "`{0}` cannot name a cluster; allowed: up to 253 lower-case letters, digits, dots and dashes, as in a DNS name"
-    )]
+    #[error("`{0}` cannot name a cluster; allowed: {CLUSTER_NAME_ALLOWED}")]
     BadClusterName(String),
     /// The store belongs to a cluster of another name.
     #[error(
@@ -137,6 +135,12 @@ fn wanted_keys() -> Vec<String> {
         .collect()
 }
 
+/// The longest name of a cluster. The CA's common name `NAME host CA` has 64 characters at most (X.520, ub-common-name).
+const LONGEST_CLUSTER_NAME: usize = 64 - " host CA".len();
+/// What [`check_cluster_name`] allows, in words.
+pub const CLUSTER_NAME_ALLOWED: &str =
+    "up to 56 lower-case letters, digits, dots and dashes, as in a DNS name, such as example.com";
+
 /// Whether a cluster may have this name: it stands in certificates, SPIFFE ids and file names, so it is a DNS name in
 /// lower case.
 ///
@@ -149,7 +153,7 @@ pub fn check_cluster_name(name: &str) -> Result<(), StartError> {
             && !l.ends_with('-')
             && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if name.len() <= LONGEST_CLUSTER_NAME && name.split('.').all(label) {
         Ok(())
     } else {
         Err(StartError::BadClusterName(name.to_owned()))

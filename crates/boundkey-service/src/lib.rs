@@ -91,7 +91,7 @@ mod tests;
 
 pub use audit::{Entry, Events};
 pub use authorities::{Authorities, CA_KINDS, ca_kind_text};
-pub use bootstrap::{StartError, check_cluster_name, remembered_cluster};
+pub use bootstrap::{CLUSTER_NAME_ALLOWED, StartError, check_cluster_name, remembered_cluster};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{AutoLockRevokes, Lifetimes, Limits, ServiceConfig};
 pub use context::{CORRELATION_HEADER, RequestContext};

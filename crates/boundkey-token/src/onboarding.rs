@@ -1,12 +1,11 @@
 use boundkey_document::Fields;
-use boundkey_keys::{Algorithm, ParseKeyError, PublicKey, Secret};
+use boundkey_keys::{Algorithm, NoSecret, ParseKeyError, PublicKey, Secret, tidy};
 use time::OffsetDateTime;
 
 use crate::{Onboarding, SpecSecret, metadata};
 
 const MIN_SECRET: usize = 8;
 const GOOD_SECRET: usize = 16;
-const MAX_SECRET: usize = 1024;
 const KEY_ALLOWED: &str = "a public key in authorized_keys form: ssh-ed25519, ecdsa-sha2-nistp256, \
                            ecdsa-sha2-nistp384, or ssh-rsa of 2048 to 8192 bits";
 
@@ -73,21 +72,26 @@ fn wrong_key(text: &str, error: &ParseKeyError) -> (String, &'static str) {
 fn secret(fields: &mut Fields<'_>) -> Option<SpecSecret> {
     let text = fields.secret("registration_secret")?;
     let length = text.chars().count();
-    let fault = if is_private_key(text) {
-        Some(("a private key (not shown)".to_owned(), "a secret text; a private key stays on its machine"))
-    } else if PublicKey::from_openssh(text.trim()).is_ok() {
-        Some(("a public key".to_owned(), "a secret text; a public key belongs to initial_public_key"))
-    } else if length < MIN_SECRET {
-        Some((format!("a secret of {length} characters (not shown)"), "at least 8 characters"))
-    } else if text.len() > MAX_SECRET {
-        Some((format!("a secret of {} bytes (not shown)", text.len()), "at most 1024 bytes"))
-    } else if text.trim() != text || text.contains(char::is_control) {
-        Some((
-            "a secret with line breaks, or blanks at its ends (not shown)".to_owned(),
-            "one line without blanks at its ends",
-        ))
-    } else {
-        None
+    let fault = match Secret::from_written(text.as_bytes()) {
+        Err(NoSecret::PrivateKey) => Some((
+            "a private key (not shown)".to_owned(),
+            "a secret text; a private key stays on its machine",
+        )),
+        Err(NoSecret::PublicKey) => {
+            Some(("a public key".to_owned(), "a secret text; a public key belongs to initial_public_key"))
+        }
+        _ if length < MIN_SECRET => {
+            Some((format!("a secret of {length} characters (not shown)"), "at least 8 characters"))
+        }
+        Err(NoSecret::TooLong(bytes)) => {
+            Some((format!("a secret of {bytes} bytes (not shown)"), "at most 1024 bytes"))
+        }
+        Err(NoSecret::SeveralLines | NoSecret::Invisible | NoSecret::Nothing) => Some(ragged()),
+        Ok(_) if tidy(text) != text => Some(ragged()),
+        Err(mistake) => {
+            Some((format!("{mistake} (not shown)"), "a secret text, or nothing: one is generated then"))
+        }
+        Ok(_) => None,
     };
     match fault {
         Some((found, allowed)) => {
@@ -98,8 +102,10 @@ fn secret(fields: &mut Fields<'_>) -> Option<SpecSecret> {
     }
 }
 
-fn is_private_key(text: &str) -> bool {
-    text.contains("PRIVATE KEY")
+/// An agent drops what stands at the ends of a secret, wherever it reads it.
+fn ragged() -> (String, &'static str) {
+    let found = "a secret with line breaks, or blanks at its ends (not shown)";
+    (found.to_owned(), "one line without blanks at its ends")
 }
 
 /// What an administrator should know about an onboarding that is allowed.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use boundkey_document::{Fields, Item, Node};
+use boundkey_document::{Fields, Item, Node, quoted};
 
 /// A copy of the identity, for others to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
         Some(Word::Host) => (SSHD_PATH, for_sshd),
         _ => (DIRECTORY, |text| !text.contains(char::is_control)),
     };
-    let path = fields.parsed("path", allowed, |text| absolute(text).filter(|_| plain(text)).ok_or(()));
+    let path = place(fields, "path", allowed, plain);
     fields.missing("path", DIRECTORY);
     let owner = fields.text("owner").map(ToOwned::to_owned);
     let group = fields.text("group").map(ToOwned::to_owned);
@@ -122,9 +122,7 @@ fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
                     "tls or openssh_user (enable ssh_service for a host)",
                 );
             }
-            let host_key = fields
-                .parsed("host_key", SSHD_PATH, |text| absolute(text).filter(|_| for_sshd(text)).ok_or(()));
-            OutputKind::OpensshHost { host_key }
+            OutputKind::OpensshHost { host_key: place(fields, "host_key", SSHD_PATH, for_sshd) }
         }
         Word::User => {
             if !bot {
@@ -140,8 +138,19 @@ fn read_one(fields: &mut Fields<'_>, bot: bool) -> Option<OutputConfig> {
     Some(OutputConfig { kind, path: path?, access: FileAccess { owner, group, mode }, reload, hosts })
 }
 
-fn absolute(text: &str) -> Option<PathBuf> {
-    Some(PathBuf::from(text)).filter(|path| path.is_absolute() && path.file_name().is_some())
+/// An absolute path of which the text holds no more than it may.
+fn place(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    allowed: &str,
+    plain: fn(&str) -> bool,
+) -> Option<PathBuf> {
+    let path = fields.file_path(key)?;
+    let good = path.is_absolute() && path.file_name().is_some() && path.to_str().is_some_and(plain);
+    if !good {
+        fields.fault(key, quoted(&path.display().to_string()), allowed);
+    }
+    good.then_some(path)
 }
 
 /// What sshd reads back unchanged from between double quotes, and takes for no pattern in `Include`.

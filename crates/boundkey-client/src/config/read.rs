@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use boundkey_document::{Document, Faults, Fields, Item, Node};
-use boundkey_keys::Secret;
+use boundkey_keys::{NoSecret, Secret, tidy};
 use boundkey_token::{RequestedNames, ResourceName, Role, RoleSet};
 use zeroize::Zeroizing;
 
@@ -44,12 +44,12 @@ pub(super) fn read(
     top.word("version", &[("v3", ())]);
     let agent_key = top.same_key(&["agent", "teleport"]);
     let mut agent = top.section(agent_key);
-    let data_dir = agent.text("data_dir").map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), PathBuf::from);
+    let data_dir = agent.file_path("data_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let mut join = agent.section("join_params");
     let token = join.parsed("token_name", NAME_FORM, str::parse::<ResourceName>);
     join.missing("token_name", NAME_FORM);
     join.word("method", &[("bound_keypair", ())]);
-    let credential = read_credential(&mut join, environment.registration_secret, static_key);
+    let credential = read_credential(&mut join, file, environment.registration_secret, static_key);
     join.finish();
     let server_key = agent.same_key(&["proxy_server", "server", "auth_server"]);
     let server = agent.parsed(server_key, SERVER_FORM, str::parse::<ServerAddress>);
@@ -80,11 +80,18 @@ pub(super) fn read(
 }
 
 fn decode_static_key(text: &Secret) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
-    let compact: Zeroizing<String> = Zeroizing::new(text.expose().split_ascii_whitespace().collect());
+    let compact: Zeroizing<String> = Zeroizing::new(tidy(text.expose()).split_ascii_whitespace().collect());
     base64::engine::general_purpose::STANDARD.decode(compact.as_bytes()).map(Zeroizing::new).map_err(|_| {
+        let found = match Secret::from_written(text.expose().as_bytes()) {
+            Err(NoSecret::PrivateKey) => "a private key as it stands in its file (not shown)".to_owned(),
+            Err(
+                mistake @ (NoSecret::Quotes | NoSecret::Placeholder | NoSecret::Template | NoSecret::Path),
+            ) => mistake.to_string().replace("secret", "value"),
+            _ => "a value that is not base64 (not shown)".to_owned(),
+        };
         ConfigError::Environment {
             variable: STATIC_KEY_VARIABLE,
-            found: "a value that is not base64 (not shown)".to_owned(),
+            found,
             allowed: "base64 of the key file's bytes, as `base64 -w0 KEY_FILE` prints it",
         }
     })
@@ -93,15 +100,18 @@ fn decode_static_key(text: &Secret) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
 /// One source at most, counting the environment.
 fn read_credential(
     join: &mut Fields<'_>,
+    file: &str,
     secret: Option<Secret>,
     static_key: Option<Zeroizing<Vec<u8>>>,
 ) -> Credential {
     const ALLOWED: &str = "one of registration_secret_value, registration_secret_path, static_key_path, \
                            BOUNDKEY_REGISTRATION_SECRET and BOUNDKEY_STATIC_KEY";
+    const VALUE: &str = "registration_secret_value";
     let mut section = join.section("bound_keypair");
     let mut chosen: Option<(&str, Credential)> = None;
     if let Some(secret) = secret {
-        chosen = Some((SECRET_VARIABLE, Credential::Secret(SecretSource::Given(secret))));
+        let source = SecretSource::written(secret.expose().as_bytes(), SECRET_VARIABLE.to_owned());
+        chosen = Some((SECRET_VARIABLE, Credential::Secret(source)));
     }
     if let Some(key) = static_key {
         let credential = Credential::StaticKey(StaticKeySource::Given(key));
@@ -115,16 +125,17 @@ fn read_credential(
         }
         chosen = Some((STATIC_KEY_VARIABLE, credential));
     }
-    let value = section.secret("registration_secret_value");
-    let path = section.text("registration_secret_path");
-    let key = section.text("static_key_path");
+    let value = section.secret(VALUE).map(|text| {
+        let place = section.faults().document().place(&section.path().key(VALUE));
+        let origin = format!("{file}:{}:{}: `{VALUE}`", place.line, place.column);
+        SecretSource::written(text.as_bytes(), origin)
+    });
+    let path = section.file_path("registration_secret_path");
+    let key = section.file_path("static_key_path");
     let written = [
-        (
-            "registration_secret_value",
-            value.map(|v| Credential::Secret(SecretSource::Given(Secret::new(v.to_owned())))),
-        ),
-        ("registration_secret_path", path.map(|p| Credential::Secret(SecretSource::File(p.into())))),
-        ("static_key_path", key.map(|p| Credential::StaticKey(StaticKeySource::File(p.into())))),
+        (VALUE, value.map(Credential::Secret)),
+        ("registration_secret_path", path.map(|path| Credential::Secret(SecretSource::File(path)))),
+        ("static_key_path", key.map(|path| Credential::StaticKey(StaticKeySource::File(path)))),
     ];
     for (name, credential) in written {
         let Some(credential) = credential else { continue };
@@ -149,7 +160,7 @@ fn read_trust(agent: &mut Fields<'_>) -> TrustConfig {
         .iter()
         .filter_map(|item| item.parsed(PIN_FORM, str::parse))
         .collect();
-    let file = agent.text("ca_file").map(PathBuf::from);
+    let file = agent.file_path("ca_file");
     if agent.is_set(pins_key) && agent.is_set("ca_file") {
         agent.fault(
             "ca_file",

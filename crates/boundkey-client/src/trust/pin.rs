@@ -35,7 +35,7 @@ impl FromStr for Pin {
 
     fn from_str(text: &str) -> Result<Self, PinError> {
         let error = || PinError { found: text.to_owned() };
-        let hex = text.strip_prefix("sha256:").ok_or_else(error)?.as_bytes();
+        let hex = boundkey_keys::tidy(text).strip_prefix("sha256:").ok_or_else(error)?.as_bytes();
         if hex.len() != 64 {
             return Err(error());
         }
