@@ -102,7 +102,8 @@ impl Agent {
         }
         let trust = config.trust.load()?;
         let transport =
-            HttpsTransport::new(config.server.clone(), trust, Arc::clone(&clock), Timeouts::default());
+            HttpsTransport::new(config.server.clone(), trust, Arc::clone(&clock), Timeouts::default())
+                .through(config.proxy.clone());
         let notes = Notes::read(&config.data_dir);
         Ok(Self {
             config,
@@ -189,6 +190,7 @@ impl Agent {
             Ok(joined) => {
                 self.plan.accept_machine = false;
                 self.notes.asked = Some(self.plan.fingerprint());
+                self.notes.proxy = self.config.proxy.as_ref().map(ToString::to_string);
                 Ok(joined)
             }
             Err(error) => {

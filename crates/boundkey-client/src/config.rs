@@ -20,7 +20,7 @@ use boundkey_keys::{KeyFileError, NoSecret, PrivateKey, Secret};
 use boundkey_token::{RequestedNames, ResourceName, RoleSet};
 use zeroize::Zeroizing;
 
-use crate::transport::ServerAddress;
+use crate::transport::{Proxy, ProxyVariables, ServerAddress};
 use crate::trust::{CaFileError, Pin, Trust};
 
 /// Where the state lives unless the configuration says otherwise.
@@ -43,6 +43,8 @@ pub struct AgentConfig {
     pub credential: Credential,
     /// Where the cluster is.
     pub server: ServerAddress,
+    /// The proxy by way of which it is reached; none: directly.
+    pub proxy: Option<Proxy>,
     /// How the server is known before the first join.
     pub trust: TrustConfig,
     /// One role for each enabled service; `Bot` if there is none.
@@ -116,6 +118,8 @@ pub struct Environment {
     pub registration_secret: Option<Secret>,
     /// [`STATIC_KEY_VARIABLE`].
     pub static_key: Option<Secret>,
+    /// `HTTPS_PROXY` and its like.
+    pub proxies: ProxyVariables,
 }
 
 impl Environment {
@@ -126,7 +130,11 @@ impl Environment {
             let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
             Some(Secret::new(value.to_string_lossy().into_owned()))
         };
-        Self { registration_secret: read(SECRET_VARIABLE), static_key: read(STATIC_KEY_VARIABLE) }
+        Self {
+            registration_secret: read(SECRET_VARIABLE),
+            static_key: read(STATIC_KEY_VARIABLE),
+            proxies: ProxyVariables::of_process(),
+        }
     }
 }
 

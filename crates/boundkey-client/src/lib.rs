@@ -78,6 +78,7 @@ pub use running::{SignalError, ask_to_renew, lock_holder};
 pub use schedule::{Deadline, spread_at_start, wait_after_restart};
 pub use status::{Notes, OutputNote, Status};
 pub use transport::{
-    AddressError, HttpsTransport, MAX_BODY, Reply, ServerAddress, Timeouts, Transport, TransportError,
+    AddressError, HttpsTransport, MAX_BODY, PROXY_ALLOWED, Proxy, ProxyError, ProxyVariables, Reply,
+    ServerAddress, Timeouts, Transport, TransportError,
 };
 pub use trust::{CaFileError, Channel, Pin, PinError, Source, Trust, TrustError};

@@ -32,6 +32,9 @@ pub struct Notes {
     /// What the last join asked for: another configuration is a reason to join at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
+    /// `HOST:PORT` of the proxy by way of which the last join went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// Why the identity directory could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_error: Option<String>,
@@ -133,6 +136,9 @@ pub struct Status {
     /// When the next renewal is planned.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub next_renewal_at: Option<OffsetDateTime>,
+    /// `HOST:PORT` of the proxy by way of which the last join went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// What went wrong last; none after a success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -186,6 +192,7 @@ impl Status {
             next_renewal_at: next,
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
+            proxy: notes.proxy,
             identity_error: notes.identity_error,
             revoked_keys_error: notes.revoked_keys_error,
             outputs: notes.outputs,
@@ -330,6 +337,7 @@ mod tests {
         let notes = Notes {
             next_try_at: Some(datetime!(2026-01-01 12:00 UTC)),
             asked: Some("hash".to_owned()),
+            proxy: Some("proxy.example:3128".to_owned()),
             identity_error: Some("full".to_owned()),
             revoked_keys_error: Some("no answer".to_owned()),
             outputs: vec![OutputNote {

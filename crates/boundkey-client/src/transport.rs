@@ -2,11 +2,14 @@
 
 mod address;
 mod https;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::ALLOWED as ADDRESS_ALLOWED;
 pub use address::{AddressError, ServerAddress};
 pub use https::{HttpsTransport, Timeouts};
+pub use proxy::{PROXY_ALLOWED, Proxy, ProxyError, ProxyVariables};
 
 use std::future::Future;
 use std::time::Duration;
@@ -64,6 +67,18 @@ pub enum TransportError {
         /// The address as configured.
         server: String,
         /// What the system said.
+        reason: String,
+    },
+    /// The proxy in between makes no connection.
+    #[error("the proxy {proxy} (of the variable {variable}) makes no connection to {server}: {reason}")]
+    Proxy {
+        /// Its `HOST:PORT`.
+        proxy: String,
+        /// The variable that names it.
+        variable: &'static str,
+        /// The server's address as configured.
+        server: String,
+        /// What the system or the proxy said.
         reason: String,
     },
     /// Too slow.

@@ -55,6 +55,9 @@ fn text(status: &Status, now: OffsetDateTime) -> String {
     if let (Some(kind), Some(id)) = (&status.identity, &status.id) {
         line("identity", &format!("{kind} {id}"));
     }
+    if let Some(proxy) = &status.proxy {
+        line("proxy", proxy);
+    }
     let times = [
         ("obtained", status.obtained_at),
         ("expires", status.certificates_expire_at),

@@ -209,7 +209,8 @@ impl Agent {
                     crate::trust::Trust::default(),
                     std::sync::Arc::clone(&self.clock),
                     crate::transport::Timeouts::default(),
-                );
+                )
+                .through(config.proxy.clone());
                 self.config = config;
                 self.chores = Chores::default();
                 tracing::info!("configuration reloaded");

@@ -11,7 +11,7 @@ use super::{
     AgentConfig, ConfigError, Credential, DEFAULT_DATA_DIR, Environment, SECRET_VARIABLE,
     STATIC_KEY_VARIABLE, SecretSource, StaticKeySource, TrustConfig, outputs,
 };
-use crate::transport::ServerAddress;
+use crate::transport::{ADDRESS_ALLOWED, PROXY_ALLOWED, ProxyError, ServerAddress};
 use crate::trust::Pin;
 
 /// The sections that stand for a role each.
@@ -24,7 +24,6 @@ const SERVICES: [(&str, Role); 6] = [
     ("windows_desktop_service", Role::WindowsDesktop),
 ];
 const PIN_FORM: &str = "`sha256:` and 64 hexadecimal digits, as the server prints it";
-const SERVER_FORM: &str = "HOST:PORT, for example server.example.com:443";
 const NAME_FORM: &str =
     "the name of a token: a letter or digit, then up to 252 letters, digits, dots, underscores or dashes";
 /// The bounds of a requested lifetime.
@@ -52,8 +51,8 @@ pub(super) fn read(
     let credential = read_credential(&mut join, file, environment.registration_secret, static_key);
     join.finish();
     let server_key = agent.same_key(&["proxy_server", "server", "auth_server"]);
-    let server = agent.parsed(server_key, SERVER_FORM, str::parse::<ServerAddress>);
-    agent.missing(server_key, SERVER_FORM);
+    let server = agent.parsed(server_key, ADDRESS_ALLOWED, str::parse::<ServerAddress>);
+    agent.missing(server_key, ADDRESS_ALLOWED);
     let trust = read_trust(&mut agent);
     let machine_check = on_or_off(&mut top, &mut agent, "machine_check").unwrap_or(true);
     let facts = top.word("facts", &[("all", true), ("none", false)]).unwrap_or(true);
@@ -63,11 +62,19 @@ pub(super) fn read(
     let outputs = outputs::read(&mut top, &data_dir, roles.is_bot());
     top.finish();
 
+    let proxy = match server.as_ref().map(|server| environment.proxies.for_server(server)) {
+        Some(Err(ProxyError { variable, found })) => {
+            return Err(ConfigError::Environment { variable, found, allowed: PROXY_ALLOWED });
+        }
+        Some(Ok(proxy)) => proxy,
+        None => None,
+    };
     let config = token.zip(server).map(|(token, server)| AgentConfig {
         data_dir,
         token,
         credential,
         server,
+        proxy,
         trust,
         roles,
         names,

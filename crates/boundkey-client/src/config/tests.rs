@@ -126,7 +126,7 @@ fn every_fault_is_named_with_its_place_and_what_is_allowed() {
             &[
                 "agent.yaml:1:1: agent.join_params.token_name: found nothing; allowed: the name of a token: a letter or digit, \
              then up to 252 letters, digits, dots, underscores or dashes",
-                "agent.yaml:1:1: agent.proxy_server: found nothing; allowed: HOST:PORT, for example server.example.com:443",
+                "agent.yaml:1:1: agent.proxy_server: found nothing; allowed: HOST:PORT, for example server.example.com:443 or [fe80::1%eth0]:443",
             ],
         ),
         (
@@ -152,7 +152,7 @@ fn every_fault_is_named_with_its_place_and_what_is_allowed() {
             &[
                 "agent.yaml:2:29: agent.join_params.token_name: found `-t`; allowed: the name of a token: a letter or digit, \
              then up to 252 letters, digits, dots, underscores or dashes",
-                "agent.yaml:3:11: agent.server: found `s:x`; allowed: HOST:PORT, for example server.example.com:443",
+                "agent.yaml:3:11: agent.server: found `s:x`; allowed: HOST:PORT, for example server.example.com:443 or [fe80::1%eth0]:443",
             ],
         ),
         (
@@ -314,7 +314,11 @@ fn syntax_errors_say_the_line() {
 
 fn in_environment(text: &str, secret: Option<&str>, key: Option<&str>) -> Result<AgentConfig, ConfigError> {
     let variable = |text: Option<&str>| text.map(|text| Secret::new(text.to_owned()));
-    let environment = Environment { registration_secret: variable(secret), static_key: variable(key) };
+    let environment = Environment {
+        registration_secret: variable(secret),
+        static_key: variable(key),
+        ..Environment::default()
+    };
     AgentConfig::parse(text.as_bytes(), "agent.yaml", environment)
 }
 

@@ -1,24 +1,26 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, DATE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, Response};
+use hyper::header::{CONTENT_TYPE, DATE, HOST, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use super::{MAX_BODY, Reply, ServerAddress, Transport, TransportError};
+use super::{MAX_BODY, Proxy, Reply, ServerAddress, Transport, TransportError};
 use crate::clock::Clock;
 use crate::trust::{Channel, Trust, TrustError, Verifier, tls_config};
 
 /// How long each step may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Name resolution and TCP.
+    /// Name resolution and TCP; and the answer of a proxy once more.
     pub connect: Duration,
     /// The TLS handshake.
     pub handshake: Duration,
@@ -38,29 +40,52 @@ impl Default for Timeouts {
 
 /// HTTP/1.1 over TLS 1.3 to one server.
 pub struct HttpsTransport {
-    server: ServerAddress,
+    pub(super) server: ServerAddress,
     trust: Trust,
     clock: Arc<dyn Clock>,
     timeouts: Timeouts,
+    proxy: Option<Proxy>,
     connection: Option<Connection>,
 }
 
 struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
+    _driver: Driver,
     channel: Channel,
 }
 
-impl Drop for Connection {
+/// The task that moves a connection's bytes; it ends with its owner.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.0.abort();
     }
 }
+
+/// The bytes between this machine and the server, below TLS.
+trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+
+/// The largest head of a proxy's answer.
+const PROXY_HEAD: usize = 16 * 1024;
+/// As much of a proxy's status line is shown.
+const PROXY_WORDS: usize = 100;
 
 impl HttpsTransport {
     /// No connection is made before the first request.
     pub fn new(server: ServerAddress, trust: Trust, clock: Arc<dyn Clock>, timeouts: Timeouts) -> Self {
-        Self { server, trust, clock, timeouts, connection: None }
+        Self { server, trust, clock, timeouts, proxy: None, connection: None }
+    }
+
+    /// By way of a proxy, if there is one. TLS is with the server all the same: the proxy sees none of it.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<Proxy>) -> Self {
+        if let Some(proxy) = &proxy {
+            tracing::info!(variable = proxy.variable(), "to {} by way of the proxy {proxy}", self.server);
+        }
+        self.proxy = proxy;
+        self
     }
 
     /// From the next connection on, trust this.
@@ -96,9 +121,12 @@ impl HttpsTransport {
     async fn connect_with(&self, verifier: Verifier) -> Result<Connection, TransportError> {
         let verifier = Arc::new(verifier);
         let tls = |reason: String| TransportError::Tls { server: self.server.to_string(), reason };
-        let tcp = self.within("connection", self.timeouts.connect, self.dial()).await??;
+        let stream = match &self.proxy {
+            None => Box::new(self.within("connection", self.timeouts.connect, self.dial()).await??),
+            Some(proxy) => self.tunnel(proxy).await?,
+        };
         let config = tls_config(Arc::clone(&verifier)).map_err(|e| tls(e.to_string()))?;
-        let handshake = TlsConnector::from(Arc::new(config)).connect(self.server.name().clone(), tcp);
+        let handshake = TlsConnector::from(Arc::new(config)).connect(self.server.name().clone(), stream);
         let stream = match self.within("TLS handshake", self.timeouts.handshake, handshake).await? {
             Ok(stream) => stream,
             Err(error) => {
@@ -122,15 +150,26 @@ impl HttpsTransport {
                 tracing::debug!(%error, "connection ended");
             }
         });
-        Ok(Connection { sender, driver, channel })
+        Ok(Connection { sender, _driver: Driver(driver), channel })
     }
 
     async fn dial(&self) -> Result<TcpStream, TransportError> {
         let server = || self.server.to_string();
-        let addresses: Vec<_> = tokio::net::lookup_host((self.server.host(), self.server.port()))
-            .await
-            .map_err(|e| TransportError::Resolve { server: server(), reason: e.to_string() })?
-            .collect();
+        let connect = |reason| TransportError::Connect { server: server(), reason };
+        let addresses = match self.server.literal().map_err(connect)? {
+            Some(address) => vec![address],
+            None => tokio::net::lookup_host((self.server.host(), self.server.port()))
+                .await
+                .map_err(|e| TransportError::Resolve {
+                    server: server(),
+                    reason: format!("{e}{}", example_hint(self.server.host())),
+                })?
+                .collect(),
+        };
+        self.first_that_answers(addresses).await.map_err(connect)
+    }
+
+    async fn first_that_answers(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
         let mut last = "the name has no address".to_owned();
         // One that swallows packets must not use up the time of those after it.
         let share = self.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
@@ -147,7 +186,63 @@ impl HttpsTransport {
                 Err(_) => last = format!("{address}: no answer within {share:?}"),
             }
         }
-        Err(TransportError::Connect { server: server(), reason: last })
+        Err(last)
+    }
+
+    /// A connection to the server that the proxy makes. The server is never dialled from here.
+    async fn tunnel(&self, proxy: &Proxy) -> Result<Box<dyn Bytestream>, TransportError> {
+        let error = |reason: String| TransportError::Proxy {
+            proxy: proxy.to_string(),
+            variable: proxy.variable(),
+            server: self.server.to_string(),
+            reason,
+        };
+        let limit = self.timeouts.connect;
+        let dial = async {
+            let addresses = tokio::net::lookup_host((proxy.host(), proxy.port()))
+                .await
+                .map_err(|e| format!("its name cannot be resolved: {e}"))?;
+            let reached = self.first_that_answers(addresses.collect()).await;
+            reached.map_err(|reason| format!("cannot connect to the proxy: {reason}"))
+        };
+        let tcp = tokio::time::timeout(limit, dial)
+            .await
+            .map_err(|_| error(format!("no connection to the proxy within {limit:?}")))?
+            .map_err(error)?;
+        tokio::time::timeout(limit, self.ask_proxy(proxy, tcp))
+            .await
+            .map_err(|_| error(format!("the proxy did not answer within {limit:?}")))?
+            .map_err(error)
+    }
+
+    /// `CONNECT`, and the tunnel behind its answer.
+    async fn ask_proxy(&self, proxy: &Proxy, tcp: TcpStream) -> Result<Box<dyn Bytestream>, String> {
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(PROXY_HEAD)
+            .handshake(TokioIo::new(tcp))
+            .await
+            .map_err(|e| with_causes(&e))?;
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to the proxy ended");
+            }
+        });
+        let _driver = Driver(driver);
+        let authority = self.server.authority();
+        let mut request = Request::connect(&authority).header(HOST, &authority).header(USER_AGENT, AGENT);
+        if let Some(credentials) = proxy.authorization() {
+            request = request.header(PROXY_AUTHORIZATION, credentials);
+        }
+        let request = request.body(Full::new(Bytes::new())).map_err(|e| e.to_string())?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| format!("what the proxy answers is no HTTP: {}", with_causes(&e)))?;
+        if !response.status().is_success() {
+            return Err(refusal_of_proxy(&response, proxy));
+        }
+        let tunnel = hyper::upgrade::on(response).await.map_err(|e| with_causes(&e))?;
+        Ok(Box::new(TokioIo::new(tunnel)))
     }
 
     async fn send(
@@ -160,8 +255,8 @@ impl HttpsTransport {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.server.to_string())
-            .header(USER_AGENT, concat!("boundkey-agent/", env!("CARGO_PKG_VERSION")))
+            .header(HOST, self.server.authority())
+            .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| self.broken(&e))?;
@@ -226,15 +321,53 @@ impl HttpsTransport {
     }
 
     fn broken(&self, error: &dyn std::error::Error) -> TransportError {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            reason.push_str(": ");
-            reason.push_str(&inner.to_string());
-            source = inner.source();
-        }
+        let reason = with_causes(error);
         TransportError::Broken { server: self.server.to_string(), reason }
     }
+}
+
+/// What the agent calls itself.
+const AGENT: &str = concat!("boundkey-agent/", env!("CARGO_PKG_VERSION"));
+
+/// The address of a guide that nobody replaced (RFC 2606 keeps these names for examples).
+fn example_hint(host: &str) -> &'static str {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let example = ["example.com", "example.org", "example.net", "example"]
+        .iter()
+        .any(|domain| name == *domain || name.strip_suffix(domain).is_some_and(|below| below.ends_with('.')));
+    if example { ". It is an example's name: put your own server's address in `proxy_server`" } else { "" }
+}
+
+/// Its status line; and what to do about the usual one.
+fn refusal_of_proxy<B>(response: &Response<B>, proxy: &Proxy) -> String {
+    let status = response.status();
+    let words = response.extensions().get::<hyper::ext::ReasonPhrase>().map_or_else(
+        || status.canonical_reason().unwrap_or_default().to_owned(),
+        |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
+    );
+    let line = boundkey_text::clean(format!("{} {words}", status.as_u16()).trim_end(), PROXY_WORDS);
+    let hint = match (status, proxy.authorization()) {
+        (StatusCode::PROXY_AUTHENTICATION_REQUIRED, None) => {
+            format!("; put its USER:PASSWORD@ before the host in {}", proxy.variable())
+        }
+        (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(_)) => {
+            format!("; it does not take the user and password in {}", proxy.variable())
+        }
+        (StatusCode::FORBIDDEN, _) => "; its administrator must allow this host and port".to_owned(),
+        _ => String::new(),
+    };
+    format!("it answers `{line}`{hint}")
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        reason.push_str(": ");
+        reason.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    reason
 }
 
 impl Transport for HttpsTransport {

@@ -1,5 +1,7 @@
 //! The HTTPS transport against servers that behave and that do not, on loopback.
 
+mod tunnels;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
