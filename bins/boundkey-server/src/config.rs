@@ -19,7 +19,8 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/boundkey-server";
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:3443";
 
 const DAY: Duration = Duration::from_secs(86_400);
-const LISTEN_ALLOWED: &str = "ADDRESS:PORT, such as 0.0.0.0:443, [::]:443 or localhost:3443";
+const LISTEN_ALLOWED: &str =
+    "ADDRESS:PORT, such as 0.0.0.0:443, [::]:443, [fe80::1%eth0]:443 or localhost:3443";
 const PUBLIC_ALLOWED: &str = "HOST:PORT, such as server.example.com:443 or [2001:db8::1]:443";
 
 /// The configuration, as file and flags together say it.
@@ -83,7 +84,7 @@ impl Settings {
 
     /// A file alone, that nobody but root and the server's user can change.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = read_file(path)?;
+        let text = read_file(path, LONGEST_CONFIG)?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -151,13 +152,19 @@ impl Settings {
     }
 }
 
+/// More than the parser takes.
+const LONGEST_CONFIG: usize = 1024 * 1024;
+
 /// What the server acts on: whoever can change it says what the server does.
-pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     open_file(path, &Owners::of_process())
         .map_err(|error| anyhow::anyhow!("{}", error.reason()))
-        .and_then(|mut file| Ok(file.read_to_end(&mut text)?))
+        .and_then(|file| Ok(file.take(most as u64 + 1).read_to_end(&mut text)?))
         .with_context(|| format!("cannot read {}", path.display()))?;
+    if text.len() > most {
+        bail!("{} is larger than {most} bytes", path.display());
+    }
     Ok(text)
 }
 
@@ -324,5 +331,5 @@ fn listen_address(text: &str) -> Result<String, ()> {
 
 fn public_address(text: &str) -> Result<String, ()> {
     let address = listen_address(text)?;
-    if address.ends_with(":0") { Err(()) } else { Ok(address) }
+    if address.ends_with(":0") || address.contains('%') { Err(()) } else { Ok(address) }
 }

@@ -9,12 +9,13 @@ use boundkey_console::{Level, Log, LogOptions, Notice, need_descriptors, start_l
 use boundkey_service::admin::apply_resources;
 use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
-    OnBlockingThreads, Parts, Resource, ResourceError, Service, ServiceConfig, StartError, SystemClock,
-    SystemEntropy, read_resources, remembered_cluster,
+    MAX_RESOURCE_FILE, OnBlockingThreads, Parts, ResourceFile, Service, ServiceConfig, StartError,
+    SystemClock, SystemEntropy, remembered_cluster,
 };
 use boundkey_store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::args::StartArgs;
 use crate::config::{Settings, read_file};
@@ -42,7 +43,7 @@ async fn start(settings: Settings, args: &StartArgs, log: &LogOptions, level: Le
     let tls = listen(&settings.listen).await?;
     let local = tls.local_addr().context("cannot tell the address that is listened on")?;
     let service = open_service(&settings, &directory, &local).await?;
-    for (file, resources) in args.apply.iter().zip(&to_apply) {
+    for (file, resources) in args.apply.iter().zip(to_apply) {
         apply(&service, file, resources).await?;
     }
     let certificate = ServerTls::new(&service, settings.tls_source(&local.to_string()))?;
@@ -65,33 +66,37 @@ async fn start(settings: Settings, args: &StartArgs, log: &LogOptions, level: Le
     Ok(())
 }
 
+/// Resources of an `--apply` file that are applied at once.
+const PAGE: usize = 1000;
+
 /// The resources of an `--apply` file, checked.
-fn read_apply(file: &Path) -> anyhow::Result<Vec<Resource>> {
+fn read_apply(file: &Path) -> anyhow::Result<ResourceFile> {
     let shown = file.display().to_string();
-    let text = read_file(file)?;
-    read_resources(&text).map_err(|error| match error {
-        ResourceError::Syntax(error) => anyhow::anyhow!("{}", error.in_source(&shown)),
-        ResourceError::Violations(violations) => {
-            let lines: Vec<String> = violations.iter().map(|v| v.in_source(&shown).to_string()).collect();
-            anyhow::anyhow!("{}", lines.join("\n"))
-        }
-    })
+    let text = read_file(file, MAX_RESOURCE_FILE)?;
+    ResourceFile::check(text).map_err(|error| anyhow::anyhow!("{}", error.lines(&shown).join("\n")))
 }
 
-/// As `boundkeyctl create -f FILE`: all of a file or nothing of it.
-async fn apply(service: &Service, file: &Path, resources: &[Resource]) -> anyhow::Result<()> {
+/// As `boundkeyctl create -f FILE`: all of a page or nothing of it, after the whole file was checked.
+async fn apply(service: &Service, file: &Path, resources: ResourceFile) -> anyhow::Result<()> {
     let shown = file.display();
-    let applied = apply_resources(service, &service.own_context(), resources, true)
-        .await
-        .map_err(|refusal| anyhow::anyhow!("{shown}: {}", refusal.problem.detail))?;
-    for warning in applied.iter().flat_map(|one| &one.warnings) {
+    for warning in resources.warnings() {
         tracing::warn!("{shown}: {warning}");
+    }
+    let (sender, mut pages) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || resources.pages(PAGE, |page| sender.blocking_send(page)));
+    while let Some(page) = pages.recv().await {
+        let applied = apply_resources(service, &service.own_context(), &page, true)
+            .await
+            .map_err(|refusal| anyhow::anyhow!("{shown}: {}", refusal.problem.detail))?;
+        for warning in applied.iter().flat_map(|one| &one.warnings) {
+            tracing::warn!("{shown}: {warning}");
+        }
     }
     Ok(())
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+    match TcpListener::bind(numbered_zone(address)?).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
             "cannot listen on {address}: the address is in use; stop the program that has it, or choose another with \
@@ -103,6 +108,17 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
         ),
         Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
     }
+}
+
+/// `[fe80::1%eth0]:443` with the interface's number in place of its name, as sockets have it.
+fn numbered_zone(address: &str) -> anyhow::Result<String> {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let zone = address.split_once('%').and_then(|(_, rest)| rest.split_once(']')).map(|(zone, _)| zone);
+    let Some(zone) = zone.filter(|zone| zone.parse::<u32>().is_err()) else { return Ok(address.to_owned()) };
+    let number = socket(AddressFamily::INET6, SocketType::DGRAM, None)
+        .and_then(|any| netdevice::name_to_index(&any, zone))
+        .with_context(|| format!("cannot listen on {address}: this machine has no interface `{zone}`"))?;
+    Ok(address.replacen(&format!("%{zone}]"), &format!("%{number}]"), 1))
 }
 
 async fn open_service(

@@ -59,7 +59,7 @@ impl Context {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create resources from a file: all of them or none
+    /// Create resources from a file, after all of it was checked
     #[command(visible_alias = "apply")]
     Create(CreateOptions),
     /// Print a resource, or all of a kind
@@ -132,12 +132,16 @@ pub(crate) struct YesOption {
 #[command(after_help = "Examples:
   boundkeyctl create token.yaml
   boundkeyctl create -f tokens.yaml      # update those that exist, in place
-  generate | boundkeyctl create -")]
+  generate | boundkeyctl create -
+  boundkeyctl get tokens --with-secrets > all.yaml; boundkeyctl create -f all.yaml
+
+Up to 1,000 resources are applied together or not at all. A longer file is checked as a whole, then applied in parts of
+1,000, each together or not at all; what a failed part says is how far it came.")]
 pub(crate) struct CreateOptions {
     /// Update resources that exist, in place; nothing is ever deleted
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// YAML (several documents) or JSON; `-` reads standard input
+    /// YAML or JSON: resources, lists of them, `kind: List`; `-` reads standard input
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) yes: YesOption,
@@ -385,7 +389,7 @@ pub(crate) struct EnrollOptions {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
     /// Write NAME.yaml for each into this directory (0600)
-    #[arg(long)]
+    #[arg(long, value_name = "OUT", value_parser = new_directory)]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: FormatOption,
@@ -467,6 +471,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
     boundkey_document::parse_duration(text)
         .ok_or_else(|| "expected a duration such as 30s, 15m, 24h or 7d".to_owned())
+}
+
+/// A directory that is made if it is not there: never one by the name of `~` or of a variable.
+fn new_directory(text: &str) -> Result<PathBuf, String> {
+    boundkey_document::parse_path(text).map_err(|allowed| format!("allowed: {allowed}"))
 }
 
 pub(crate) fn rfc3339(text: &str) -> Result<time::OffsetDateTime, String> {

@@ -1,47 +1,103 @@
 //! `create [-f] FILE|-`
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use boundkey_console::{Format, print};
-use boundkey_token::{Resource, ResourceError, read_resources};
+use boundkey_api::Applied;
+use boundkey_console::{Format, print, say};
+use boundkey_token::{MAX_RESOURCE_FILE, Resource, ResourceError, ResourceFile, read_resources};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::arguments::{Context, CreateOptions, source_name};
 use crate::confirm::{beforehand, confirmed};
 use crate::output;
 
-/// A file of resources is read whole, and no more than this.
-const MAX_FILE: u64 = 8 * 1024 * 1024;
+/// Resources of one request, each request all or nothing.
+const PAGE: usize = 1000;
+/// A request of large resources holds fewer of them; the server takes twice as much.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> {
     let source = source_name(&options.file);
     let text = read(&options.file)?;
-    let resources = check(&text, &source)?;
-    let values: Vec<Value> = resources.iter().map(sent).collect();
+    let file = ResourceFile::check(text).or_else(|error| refuse(error, &source))?;
+    output::warnings(&file.warnings());
+    let total = file.len();
     let mut client = context.client();
-    let send = async |confirm: &str| client.apply_confirmed(values.clone(), options.force, confirm).await;
-    let answer = confirmed(beforehand(options.yes.yes), send).await?;
-    for applied in &answer.applied {
-        output::warnings(&applied.warnings);
+    let mut shown = Vec::new();
+    let mut done = 0;
+    let mut pages = pages(file);
+    while let Some(page) = pages.recv().await {
+        for batch in batches(page) {
+            let count = batch.len();
+            let send =
+                async |confirm: &str| client.apply_confirmed(batch.clone(), options.force, confirm).await;
+            let answer = confirmed(beforehand(options.yes.yes), send).await.with_context(|| match done {
+                0 => format!("nothing of {source} was changed"),
+                _ => format!(
+                    "{done} of {total} resources of {source} were applied, the {count} after them and the rest were not; \
+                     mend the cause and apply the whole file again with `create -f`, which changes nothing twice"
+                ),
+            })?;
+            done += count;
+            for applied in &answer.applied {
+                output::warnings(&applied.warnings);
+            }
+            match options.format.format {
+                Format::Text => print(&answer.applied.iter().map(line).collect::<String>())?,
+                _ => shown.extend(answer.applied.into_iter().map(|applied| applied.resource)),
+            }
+            progress(done, total, PAGE, "applied");
+        }
     }
     match options.format.format {
-        Format::Text => {
-            for applied in &answer.applied {
-                let verb = match (applied.created, applied.changed) {
-                    (true, _) => "created",
-                    (false, true) => "updated",
-                    (false, false) => "unchanged",
-                };
-                print(&format!("{} {verb}\n", identify(&applied.resource)))?;
-            }
-            Ok(())
+        Format::Text => Ok(()),
+        format => output::resource(Value::Array(shown), format),
+    }
+}
+
+fn line(applied: &Applied) -> String {
+    let verb = match (applied.created, applied.changed) {
+        (true, _) => "created",
+        (false, true) => "updated",
+        (false, false) => "unchanged",
+    };
+    format!("{} {verb}\n", identify(&applied.resource))
+}
+
+/// For whoever waits at a terminal, of more than `few`.
+pub(crate) fn progress(done: usize, total: usize, few: usize, what: &str) {
+    if total > few && std::io::stderr().is_terminal() {
+        let end = if done == total { "\n" } else { "" };
+        say(&format!("\r{done} of {total} {what}{end}"));
+    }
+}
+
+/// The file is read on while the server works; a page at most is in between.
+fn pages(file: ResourceFile) -> mpsc::Receiver<Vec<Resource>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || file.pages(PAGE, |page| sender.blocking_send(page)));
+    receiver
+}
+
+fn batches(page: Vec<Resource>) -> Vec<Vec<Value>> {
+    let mut batches = vec![Vec::new()];
+    let mut bytes = 0;
+    for resource in &page {
+        let value = sent(resource);
+        let size = value.to_string().len();
+        if bytes + size > PAGE_BYTES && bytes > 0 {
+            batches.push(Vec::new());
+            bytes = 0;
         }
-        format => {
-            output::resource(answer.applied.into_iter().map(|applied| applied.resource).collect(), format)
+        bytes += size;
+        if let Some(batch) = batches.last_mut() {
+            batch.push(value);
         }
     }
+    batches
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
@@ -51,19 +107,25 @@ fn read(file: &Path) -> Result<Vec<u8>> {
         false => Box::new(std::fs::File::open(file).with_context(|| format!("cannot read {source}"))?),
     };
     let mut text = Vec::new();
-    reader.take(MAX_FILE + 1).read_to_end(&mut text).with_context(|| format!("cannot read {source}"))?;
-    if text.len() as u64 > MAX_FILE {
-        bail!("{source} is larger than {MAX_FILE} bytes; split it into several files");
+    reader
+        .take(MAX_RESOURCE_FILE as u64 + 1)
+        .read_to_end(&mut text)
+        .with_context(|| format!("cannot read {source}"))?;
+    if text.len() > MAX_RESOURCE_FILE {
+        bail!("{source} is larger than {MAX_RESOURCE_FILE} bytes; split it into several files");
     }
     Ok(text)
 }
 
 /// Every fault of the file, with its place.
 pub(crate) fn check(text: &[u8], source: &str) -> Result<Vec<Resource>> {
-    match read_resources(text) {
-        Ok(resources) => Ok(resources),
-        Err(ResourceError::Syntax(error)) => bail!("{source}: {error}"),
-        Err(ResourceError::Violations(violations)) => {
+    read_resources(text).or_else(|error| refuse(error, source))
+}
+
+fn refuse<T>(error: ResourceError, source: &str) -> Result<T> {
+    match error {
+        ResourceError::Syntax(error) => bail!("{source}: {error}"),
+        ResourceError::Violations(violations) => {
             let count = violations.len();
             let lines: Vec<String> =
                 violations.iter().map(|fault| fault.in_source(source).to_string()).collect();

@@ -1,22 +1,27 @@
 //! `enroll NAME...|-`: one token each, with the finished agent config.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::BufRead;
 
 use anyhow::{Context as _, Result, bail};
 use boundkey_api::ServerStatus;
+use boundkey_client::ServerAddress;
 use boundkey_client::admin::{AdminClient, encode};
-use boundkey_console::{Format, print, say};
-use boundkey_token::Role;
+use boundkey_client::config::{AgentConfig, Environment};
+use boundkey_console::{Format, print};
+use boundkey_token::{Role, Violation, check_resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::arguments::{Context, EnrollOptions};
-use crate::create::{check, sent};
+use crate::create::{progress, sent};
+use crate::failure::usage;
 use crate::output;
 use crate::show::now;
 
 /// Tokens of one request, each request all or nothing.
 const BATCH: usize = 200;
+/// So many are enrolled before anybody wonders.
+const FEW: usize = 20;
 
 #[derive(Serialize)]
 struct Enrolled {
@@ -42,19 +47,23 @@ pub(crate) async fn run(context: Context, options: EnrollOptions) -> Result<()> 
         }
     }
     let tokens = tokens(&names, &options)?;
+    for name in &names {
+        // What is written must be what the agent accepts; the secret alone is not known yet.
+        let text = config(name, "not made yet", &server, &status, &options);
+        AgentConfig::parse(
+            text.as_bytes(),
+            &format!("the agent's config for {name}"),
+            Environment::default(),
+        )?;
+    }
     let mut enrolled = Vec::with_capacity(names.len());
     let mut outcome = Ok(());
     for (batch, names) in tokens.chunks(BATCH).zip(names.chunks(BATCH)) {
-        outcome = enrol(&mut client, batch, names, (&server, &status), &options, &mut enrolled).await;
+        outcome =
+            enrol(&mut client, batch, names, (&server, &status), &options, &mut enrolled, tokens.len()).await;
         if outcome.is_err() {
             break;
         }
-        if std::io::stderr().is_terminal() && tokens.len() > BATCH {
-            say(&format!("\r{} of {} enrolled", enrolled.len(), tokens.len()));
-        }
-    }
-    if std::io::stderr().is_terminal() && tokens.len() > BATCH {
-        say("\n");
     }
     if enrolled.is_empty() {
         return outcome;
@@ -71,12 +80,14 @@ async fn enrol(
     (server, status): (&str, &ServerStatus),
     options: &EnrollOptions,
     enrolled: &mut Vec<Enrolled>,
+    total: usize,
 ) -> Result<()> {
     for applied in client.apply(batch.to_vec(), false).await?.applied {
         output::warnings(&applied.warnings);
     }
     for name in names {
         let done = one(client, name, server, status, options).await?;
+        progress(enrolled.len() + 1, total, FEW, "enrolled");
         if let Some(out) = &options.out {
             boundkey_files::write_atomically(
                 &out.join(format!("{name}.yaml")),
@@ -140,6 +151,13 @@ fn server(options: &EnrollOptions, status: &ServerStatus) -> Result<String> {
     if server.is_empty() || server.starts_with("0.0.0.0") || server.starts_with("[::]") {
         bail!("the server has no public address; name the one that agents use: --server HOST:PORT");
     }
+    // As the agent reads it.
+    if let Err(error) = server.parse::<ServerAddress>() {
+        match options.server {
+            Some(_) => usage!("--server: {error}"),
+            None => bail!("the server's own public address: {error}; name another with --server HOST:PORT"),
+        }
+    }
     Ok(server)
 }
 
@@ -160,11 +178,32 @@ fn tokens(names: &[String], options: &EnrollOptions) -> Result<Vec<Value>> {
             let until = boundkey_document::format_time(until.replace_nanosecond(0)?);
             token["spec"]["bound_keypair"] = json!({ "onboarding": { "must_register_before": until } });
         }
-        tokens.extend(
-            check(token.to_string().as_bytes(), &format!("the arguments for {name}"))?.iter().map(sent),
-        );
+        match check_resource(&boundkey_document::Document::from_json_value(&token)) {
+            Ok(resource) => tokens.push(sent(&resource)),
+            Err(violations) => {
+                let lines: Vec<String> = violations.iter().map(|fault| of_argument(fault, name)).collect();
+                usage!("{}; nothing was created", lines.join("\n"));
+            }
+        }
     }
     Ok(tokens)
+}
+
+/// A fault of the token at the argument that it came from.
+fn of_argument(fault: &Violation, name: &str) -> String {
+    let arguments = [
+        ("metadata.name", "the name"),
+        ("metadata.labels", "--label"),
+        ("spec.roles", "--roles"),
+        ("spec.bot_name", "--bot"),
+        ("spec.bound_keypair", "--expires-in"),
+    ];
+    let argument = arguments.iter().find(|(path, _)| fault.path.starts_with(path));
+    let place = argument.map_or_else(
+        || format!("token {}", boundkey_document::quoted(name)),
+        |(_, argument)| (*argument).to_owned(),
+    );
+    format!("{place}: found {}; allowed: {}", fault.found, fault.allowed)
 }
 
 async fn one(
@@ -178,6 +217,17 @@ async fn one(
     let secret = token["status"]["bound_keypair"]["registration_secret"]
         .as_str()
         .with_context(|| format!("token/{name} has no registration secret"))?;
+    Ok(Enrolled {
+        name: name.to_owned(),
+        secret: secret.to_owned(),
+        server: server.to_owned(),
+        ca_pins: status.ca_pins.clone(),
+        config: config(name, secret, server, status, options),
+    })
+}
+
+/// The agent's finished configuration.
+fn config(name: &str, secret: &str, server: &str, status: &ServerStatus, options: &EnrollOptions) -> String {
     let mut config = json!({
         "version": "v3",
         "agent": {
@@ -195,13 +245,7 @@ async fn one(
             config[service] = json!({ "enabled": true });
         }
     }
-    Ok(Enrolled {
-        name: name.to_owned(),
-        secret: secret.to_owned(),
-        server: server.to_owned(),
-        ca_pins: status.ca_pins.clone(),
-        config: boundkey_document::to_yaml(&config),
-    })
+    boundkey_document::to_yaml(&config)
 }
 
 /// The section of an agent's config that asks for a role.

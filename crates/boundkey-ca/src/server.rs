@@ -35,7 +35,7 @@ impl ServerNames {
         let mut ip = BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         let mut shown = LOCALHOST.to_owned();
         for (index, address) in addresses.into_iter().enumerate() {
-            let host = host_of(address);
+            let host = without_zone(host_of(address));
             if let Ok(address) = host.parse::<IpAddr>() {
                 if !address.is_unspecified() {
                     ip.insert(address);
@@ -77,6 +77,12 @@ impl ServerNames {
     pub fn fit(&self, leaf: &LeafView) -> bool {
         self.dns == leaf.dns_names && self.ip == leaf.ip_addresses && self.common_name == leaf.common_name
     }
+}
+
+/// An address without its zone, which is a matter of one machine and of no certificate.
+fn without_zone(host: &str) -> &str {
+    let address = host.split_once('%').map(|(address, _)| address);
+    address.filter(|address| address.parse::<std::net::Ipv6Addr>().is_ok()).unwrap_or(host)
 }
 
 /// The host of `HOST`, `HOST:PORT`, `IPv6` or `[IPv6]:PORT`.

@@ -70,8 +70,8 @@ mod transport;
 mod trust;
 
 pub use backoff::{Backoff, FINAL_PAUSE, LONGEST_RETRY_AFTER, Setback};
-/// The one way in which durations are read and YAML is printed, for programs that do not read documents themselves.
-pub use boundkey_document::{parse_duration, to_yaml};
+/// The one way in which durations and paths are read and YAML is printed, for programs that do not read documents themselves.
+pub use boundkey_document::{parse_duration, parse_path, to_yaml};
 pub use clock::{Clock, SystemClock, SystemEntropy, show_time};
 pub use machine::{OtherMachine, check_machine, machine_facts, machine_hash};
 pub use running::{SignalError, ask_to_renew, lock_holder};

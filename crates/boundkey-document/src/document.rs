@@ -21,6 +21,12 @@ impl Default for Place {
 }
 
 impl Place {
+    /// The place in the whole text, of a place in a piece that begins at `start`.
+    pub(crate) fn after(self, start: Self) -> Self {
+        let column = if self.line == 1 { self.column + start.column - 1 } else { self.column };
+        Self { line: self.line + start.line - 1, column }
+    }
+
     /// The place of a byte offset in a text.
     pub(crate) fn of_offset(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
@@ -37,6 +43,29 @@ impl Place {
 pub struct Document {
     root: Node,
     source: Source,
+    origin: Origin,
+}
+
+/// Where a piece of a larger text stands in it.
+#[derive(Clone, Default)]
+pub(crate) struct Origin {
+    /// The piece's first character.
+    pub(crate) place: Place,
+    /// What stands before the paths of the piece.
+    pub(crate) path: Path,
+    /// The piece is a part of a list, whose elements are numbered from here.
+    pub(crate) first: Option<usize>,
+    /// Behind so many lines of the piece, so many of the whole are left out.
+    pub(crate) gap: (usize, usize),
+}
+
+impl Origin {
+    /// The place in the whole, of a place in the piece.
+    pub(crate) fn whole_place(&self, place: Place) -> Place {
+        let (after, skipped) = self.gap;
+        let line = place.line + if place.line > after { skipped } else { 0 };
+        Place { line, ..place }.after(self.place)
+    }
 }
 
 /// Where the places come from. A document keeps its text and looks a place up when a fault is reported.
@@ -56,7 +85,17 @@ pub(crate) enum Spot {
 
 impl Document {
     pub(crate) fn new(root: Node, source: Source) -> Self {
-        Self { root, source }
+        Self { root, source, origin: Origin::default() }
+    }
+
+    /// As a piece of a larger text.
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// A path of this piece as one of the whole.
+    pub(crate) fn whole_path(&self, path: &Path) -> Path {
+        self.origin.path.joined(path, self.origin.first)
     }
 
     /// From a JSON value that has no text of its own: every place is 1:1.
@@ -81,12 +120,12 @@ impl Document {
     ///
     /// A second pass over the text: for error reports, not for loops over a whole document.
     pub fn place(&self, path: &Path) -> Place {
-        self.find(path, Spot::Value)
+        self.origin.whole_place(self.find(path, Spot::Value))
     }
 
     /// Where the key of a path begins: for unknown keys. An element of a list has no key and is itself meant.
     pub fn place_of_key(&self, path: &Path) -> Place {
-        self.find(path, Spot::Key)
+        self.origin.whole_place(self.find(path, Spot::Key))
     }
 
     /// The scalar at a path as the text has it (`1.10`, not the number 1.1), if it is a plain one.

@@ -31,6 +31,15 @@ pub enum SyntaxProblem {
     /// Not UTF-8.
     #[error("a byte that is not UTF-8; allowed: UTF-8 text")]
     NotUtf8,
+    /// UTF-16, as some editors and shells write files.
+    #[error("UTF-16 text; allowed: UTF-8 (save the file in that encoding)")]
+    Utf16,
+    /// Another format.
+    #[error("this looks like {0}; allowed: YAML or JSON")]
+    Foreign(&'static str),
+    /// A comment in JSON.
+    #[error("a comment in JSON, which has none; in YAML comments start with `#`")]
+    JsonComment,
     /// A control character other than tab and line break.
     #[error("the control character U+{:04X}; allowed: text without control characters", *.0 as u32)]
     ControlCharacter(char),

@@ -6,7 +6,7 @@ use crate::document::{Source, Spot};
 use crate::path::Step;
 use crate::tree::Guard;
 use crate::yaml::as_text;
-use crate::{Document, Place, SyntaxError, SyntaxProblem};
+use crate::{Document, Place, SyntaxError, SyntaxProblem, foreign};
 
 /// Reads one JSON document of at most `limit` bytes. Strict: duplicate keys and anything after it are refused.
 ///
@@ -20,13 +20,16 @@ pub fn parse_json(text: &[u8], limit: usize) -> Result<Document, SyntaxError> {
         .tree()
         .deserialize(&mut deserializer)
         .and_then(|root| deserializer.end().map(|()| root))
-        .map_err(|error| refusal(&error, &guard))?;
+        .map_err(|error| refusal(&error, &guard, text))?;
     Ok(Document::new(root, Source::Json { text: Arc::from(text) }))
 }
 
-fn refusal(error: &serde_json::Error, guard: &Guard) -> SyntaxError {
+fn refusal(error: &serde_json::Error, guard: &Guard, text: &str) -> SyntaxError {
     let place = Place { line: error.line().max(1), column: error.column().max(1) };
     let problem = guard.take_problem().unwrap_or_else(|| {
+        if foreign::is_commented_json(text) {
+            return SyntaxProblem::JsonComment;
+        }
         let message = error.to_string();
         match message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message) {
             "recursion limit exceeded" => SyntaxProblem::TooDeep { allowed: crate::MAX_DEPTH },

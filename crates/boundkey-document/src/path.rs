@@ -30,6 +30,15 @@ impl Path {
     pub fn index(&self, index: usize) -> Self {
         self.with(Step::Index(index))
     }
+    /// This path with another one behind it; `first` is added to the number that the other one begins with.
+    pub(crate) fn joined(&self, other: &Self, first: Option<usize>) -> Self {
+        let mut steps = self.0.clone();
+        steps.extend(other.0.iter().cloned());
+        if let (Some(first), Some(Step::Index(index))) = (first, steps.get_mut(self.0.len())) {
+            *index += first;
+        }
+        Self(steps)
+    }
     pub(crate) fn steps(&self) -> &[Step] {
         &self.0
     }

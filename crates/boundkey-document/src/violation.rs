@@ -123,7 +123,7 @@ impl<'d> Faults<'d> {
                     Spot::Value => self.document.place(&pending.path),
                     Spot::Key => self.document.place_of_key(&pending.path),
                 },
-                path: pending.path.to_string(),
+                path: self.document.whole_path(&pending.path).to_string(),
                 found: pending.found,
                 allowed: pending.allowed,
             })

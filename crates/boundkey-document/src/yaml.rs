@@ -9,7 +9,9 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use crate::document::{Source, Spot};
 use crate::path::Step;
 use crate::tree::Guard;
-use crate::{Document, MAX_DEPTH, MAX_YAML_BYTES, Node, Place, SyntaxError, SyntaxProblem};
+use crate::{
+    Document, MAX_DEPTH, MAX_YAML_BYTES, Node, Place, SyntaxError, SyntaxProblem, foreign, parse_json,
+};
 
 /// Opening brackets allowed in one YAML text: the scanner's time grows with their number times their depth.
 const MAX_BRACKETS: usize = 20_000;
@@ -23,6 +25,15 @@ const MAX_BRACKETS: usize = 20_000;
 /// [`SyntaxError`], with the place where reading stopped.
 pub fn parse_yaml(text: &[u8]) -> Result<Vec<Document>, SyntaxError> {
     let text = as_text(text, MAX_YAML_BYTES)?;
+    if let Some(format) = foreign::format(text) {
+        return Err(SyntaxError { place: Place::default(), problem: SyntaxProblem::Foreign(format) });
+    }
+    if foreign::is_commented_json(text) {
+        // Its parser says where.
+        return Err(parse_json(text.as_bytes(), MAX_YAML_BYTES)
+            .err()
+            .unwrap_or(SyntaxError { place: Place::default(), problem: SyntaxProblem::JsonComment }));
+    }
     refuse_brackets(text)?;
     let shared: Arc<str> = Arc::from(text);
     let mut documents = Vec::new();
@@ -46,6 +57,9 @@ pub(crate) fn as_text(bytes: &[u8], limit: usize) -> Result<&str, SyntaxError> {
         let problem = SyntaxProblem::TooLarge { found: bytes.len(), allowed: limit };
         return Err(SyntaxError { place: Place { line, column: 1 }, problem });
     }
+    if is_utf16(bytes) {
+        return Err(SyntaxError { place: Place::default(), problem: SyntaxProblem::Utf16 });
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
         SyntaxError { place: Place::of_offset(valid, valid.len()), problem: SyntaxProblem::NotUtf8 }
@@ -58,6 +72,15 @@ pub(crate) fn as_text(bytes: &[u8], limit: usize) -> Result<&str, SyntaxError> {
         }),
         None => Ok(text),
     }
+}
+
+/// With a mark, or with a zero in one of the first two characters, which are ASCII in every document.
+fn is_utf16(bytes: &[u8]) -> bool {
+    let marked = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let zeros = bytes.first_chunk::<4>().is_some_and(|[a, b, c, d]| {
+        [*a, *c] == [0, 0] && *b != 0 && *d != 0 || [*b, *d] == [0, 0] && *a != 0 && *c != 0
+    });
+    bytes.len() > 2 && (marked || zeros)
 }
 
 /// The scanner's cost per token grows with the open brackets, so hostile nesting is refused before it starts. Comments
@@ -111,10 +134,31 @@ fn refusal(error: &serde_yaml::Error, guard: &Guard, text: &str) -> SyntaxError 
             first if !first.contains("tab") && tab_indents(text, place.line) => {
                 SyntaxProblem::Malformed(format!("{first} (a tab cannot indent YAML: use spaces)"))
             }
-            first => SyntaxProblem::Malformed(first.to_owned()),
+            first => SyntaxProblem::Malformed(format!("{first}{}", uneven(text, place.line))),
         }
     });
     SyntaxError { place, problem }
+}
+
+/// One blank too many is found out on the next line only: both are named.
+fn uneven(text: &str, line: usize) -> String {
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let written = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let lines: Vec<&str> = text.split('\n').take(line).collect();
+    let Some((found, before)) = lines.split_last().filter(|(found, _)| written(found)) else {
+        return String::new();
+    };
+    let Some((number, previous)) = before.iter().enumerate().rev().find(|(_, line)| written(line)) else {
+        return String::new();
+    };
+    let (one, other) = (indent(previous), indent(found));
+    if one == other || previous.trim_start().starts_with("---") {
+        return String::new();
+    }
+    format!(
+        " (line {} is indented by {one}, line {line} by {other}: is a blank too many or missing?)",
+        number + 1
+    )
 }
 
 fn tab_indents(text: &str, line: usize) -> bool {

@@ -106,7 +106,7 @@ pub use stretch::{InPlace, OnBlockingThreads, Stretch};
 
 pub use boundkey_keys::{Entropy, MasterKey};
 pub use boundkey_lifecycle::Policy;
-pub use boundkey_token::{Resource, ResourceError, read_resources};
+pub use boundkey_token::{MAX_RESOURCE_FILE, Resource, ResourceError, ResourceFile, read_resources};
 
 /// A time as it is shown in sentences, to the second.
 pub(crate) fn rfc3339(time: time::OffsetDateTime) -> String {

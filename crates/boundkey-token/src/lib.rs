@@ -11,7 +11,8 @@
 //! | `bot` | `v1` | [`Bot`] | `logins`, `admin_role`, `token_prefix` |
 //! | `lock` | `v2` | [`Lock`] | `target`, `message`, `expires` |
 //!
-//! What `get` prints (a list of resources too) can be read again: `status` is accepted and ignored.
+//! What `get` prints (a list of resources too) can be read again: `status` is accepted and left out, and [`ResourceFile`]
+//! says so once.
 //!
 //! ```
 //! use boundkey_token::{Resource, read_resources};
@@ -55,7 +56,8 @@ pub use lock::{Lock, LockTarget};
 pub use name::{NameError, ResourceName};
 pub use names::{CertificateNames, NotAllowed, Principals, RequestedNames};
 pub use resource::{
-    Resource, ResourceError, check_resource, check_resources, read_resource_json, read_resources,
+    MAX_RESOURCE_FILE, Resource, ResourceError, ResourceFile, check_resource, check_resources,
+    read_resource_json, read_resources,
 };
 pub use role::{Role, RoleSet, UnknownRole};
 pub use token::{

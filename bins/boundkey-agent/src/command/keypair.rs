@@ -36,7 +36,7 @@ enum Verb {
 )]
 struct Create {
     /// Into the data directory of an agent
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = new_directory)]
     storage: Option<PathBuf>,
     /// A static key, for machines without storage of their own (CI)
     #[arg(long = "static", id = "static_key")]
@@ -49,6 +49,11 @@ struct Create {
     overwrite: bool,
     #[command(flatten)]
     format: FormatOption,
+}
+
+/// It is made if it is not there: never by the name of `~` or of a variable.
+fn new_directory(text: &str) -> Result<PathBuf, String> {
+    boundkey_client::parse_path(text).map_err(|allowed| format!("allowed: {allowed}"))
 }
 
 #[derive(Serialize)]

@@ -16,7 +16,9 @@ use crate::arguments::DEFAULT_CONFIG;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Signals: SIGUSR1 renews now, SIGHUP reads the configuration again, SIGTERM and SIGINT stop.\n\n\
+    after_help = "Proxies: the server is reached by way of the proxy that https_proxy, HTTPS_PROXY, all_proxy or ALL_PROXY names \
+                        (http://[USER:PASSWORD@]HOST:PORT, by CONNECT), unless no_proxy or NO_PROXY lists it. An empty \
+                        variable is unset.\n\nSignals: SIGUSR1 renews now, SIGHUP reads the configuration again, SIGTERM and SIGINT stop.\n\n\
                         Examples:\n  boundkey-agent start -c boundkey.yaml\n  boundkey-agent start -c boundkey.yaml --oneshot"
 )]
 pub(crate) struct Options {

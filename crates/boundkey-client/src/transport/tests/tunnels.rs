@@ -92,8 +92,8 @@ async fn the_proxys_own_failures_are_named_and_the_server_is_not_dialled() {
             "it answers `407 Proxy Authentication Required`; it does not take the user and password in HTTPS_PROXY",
         ),
         (
-            "HTTP/1.1 403 Not\u{1b}[2Jyou\r\nContent-Length: 0\r\n\r\n",
-            "it answers `403 Not\\u{1b}[2Jyou`; its administrator must allow this host and port",
+            "HTTP/1.1 403 Not\tyou\r\nContent-Length: 0\r\n\r\n",
+            "it answers `403 Not\\tyou`; its administrator must allow this host and port",
         ),
         ("HTTP/1.1 502 \r\nContent-Length: 0\r\n\r\n", "it answers `502 Bad Gateway`"),
         ("", "the proxy did not answer within 300ms"),
