@@ -134,7 +134,12 @@ fn refusal(error: &serde_yaml::Error, guard: &Guard, text: &str) -> SyntaxError 
             first if !first.contains("tab") && tab_indents(text, place.line) => {
                 SyntaxProblem::Malformed(format!("{first} (a tab cannot indent YAML: use spaces)"))
             }
-            first => SyntaxProblem::Malformed(format!("{first}{}", uneven(text, place.line))),
+            "did not find expected key"
+            | "did not find expected '-' indicator"
+            | "mapping values are not allowed in this context" => {
+                SyntaxProblem::Malformed(format!("{first}{}", uneven(text, place.line)))
+            }
+            first => SyntaxProblem::Malformed(first.to_owned()),
         }
     });
     SyntaxError { place, problem }

@@ -70,7 +70,7 @@ fn bytes_that_are_not_utf8_are_refused_at_their_place() {
     let utf16: Vec<u8> = "a: 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(
         refusal(&utf16),
-        "line 1, column 2: the control character U+0000; allowed: text without control characters"
+        "line 1, column 1: UTF-16 text; allowed: UTF-8 (save the file in that encoding)"
     );
 }
 
@@ -185,7 +185,7 @@ fn json_is_strict() {
         ("{\"a\": NaN}", "line 1, column 7: expected value"),
         ("{\"a\": \"x", "line 1, column 8: EOF while parsing a string"),
         ("{\"a\": \"\\ud800\"}", "line 1, column 14: unexpected end of hex escape"),
-        ("// c\n{}", "line 1, column 1: expected value"),
+        ("// c\n{}", "line 1, column 1: a comment in JSON, which has none; in YAML comments start with `#`"),
         ("'a'", "line 1, column 1: expected value"),
     ];
     let found: Vec<(&str, String)> =
