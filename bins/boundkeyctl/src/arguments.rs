@@ -133,10 +133,9 @@ pub(crate) struct YesOption {
   boundkeyctl create token.yaml
   boundkeyctl create -f tokens.yaml      # update those that exist, in place
   generate | boundkeyctl create -
-  boundkeyctl get tokens --with-secrets > all.yaml; boundkeyctl create -f all.yaml
 
-Up to 1,000 resources are applied together or not at all. A longer file is checked as a whole, then applied in parts of
-1,000, each together or not at all; what a failed part says is how far it came.")]
+Up to 1,000 resources are applied together or not at all. A longer file is checked
+as a whole, then applied in parts of 1,000, each together or not at all.")]
 pub(crate) struct CreateOptions {
     /// Update resources that exist, in place; nothing is ever deleted
     #[arg(short, long)]

@@ -34,13 +34,16 @@ pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> 
             let count = batch.len();
             let send =
                 async |confirm: &str| client.apply_confirmed(batch.clone(), options.force, confirm).await;
-            let answer = confirmed(beforehand(options.yes.yes), send).await.with_context(|| match done {
-                0 => format!("nothing of {source} was changed"),
-                _ => format!(
-                    "{done} of {total} resources of {source} were applied, the {count} after them and the rest were not; \
-                     mend the cause and apply the whole file again with `create -f`, which changes nothing twice"
-                ),
-            })?;
+            let answer = confirmed(beforehand(options.yes.yes), send).await;
+            let answer = match done {
+                0 => answer?,
+                _ => answer.with_context(|| {
+                    format!(
+                        "{done} of {total} resources of {source} were applied, the {count} after them and the rest were \
+                         not; mend the cause and apply the whole file again with `create -f`, which changes nothing twice"
+                    )
+                })?,
+            };
             done += count;
             for applied in &answer.applied {
                 output::warnings(&applied.warnings);
