@@ -17,7 +17,7 @@ pub enum SignalError {
     #[error("no agent is running on {0}: start it with `boundkey-agent start`")]
     NotRunning(String),
     /// The system refused.
-    #[error("cannot signal the agent (process {pid}): {source}")]
+    #[error("cannot signal the agent (process {pid})")]
     System {
         /// The agent.
         pid: i32,

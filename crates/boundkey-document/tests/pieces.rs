@@ -25,7 +25,7 @@ fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
         let faults = Faults::new(document);
         let root = Item::root(&faults);
         let (elements, bare) = match root.node() {
-            Node::List(_) => (root.list().unwrap(), false),
+            Node::List(_) => (root.list().expect("a list"), false),
             _ => (vec![root], true),
         };
         for (index, element) in elements.iter().enumerate() {
@@ -39,7 +39,7 @@ fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
         }
         drop(elements);
         for fault in faults.into_violations() {
-            let line = text.lines().nth(fault.place.line - 1).unwrap();
+            let line = text.lines().nth(fault.place.line - 1).expect("a line");
             let there = &line[fault.place.column - 1..];
             assert!(there.starts_with("kind") || there.starts_with('{'), "{fault}: {there}");
         }

@@ -152,7 +152,7 @@ pub enum ClientError {
         member: &'static str,
     },
     /// The request is out of its bounds (configuration: names, lifetime, facts).
-    #[error("the request would be refused: {0}")]
+    #[error("the request would be refused")]
     Request(#[from] ProtoError),
     /// A key cannot sign.
     #[error("a proof cannot be signed")]

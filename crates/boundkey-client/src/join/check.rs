@@ -26,7 +26,9 @@ pub enum ResultError {
     #[error(transparent)]
     Fault(#[from] ResultFault),
     /// The CA bundle.
-    #[error("{0} (the cluster's CA was replaced behind this agent's back, or this is another cluster)")]
+    #[error(
+        "the CA bundle is not accepted (the cluster's CA was replaced behind this agent's back, or this is another cluster)"
+    )]
     Bundle(#[from] BundleError),
     /// The bundle or the certificate names another cluster than the challenge.
     #[error("the result is of the cluster `{found}`, the challenge of `{expected}`")]
