@@ -341,10 +341,10 @@ fn example_hint(host: &str) -> &'static str {
 /// Its status line; and what to do about the usual one.
 fn refusal_of_proxy<B>(response: &Response<B>, proxy: &Proxy) -> String {
     let status = response.status();
-    let words = response.extensions().get::<hyper::ext::ReasonPhrase>().map_or_else(
-        || status.canonical_reason().unwrap_or_default().to_owned(),
-        |phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned(),
-    );
+    let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>().map(|phrase| phrase.as_bytes());
+    let words = phrase
+        .filter(|phrase| !phrase.is_empty())
+        .map_or_else(|| status.canonical_reason().unwrap_or_default().into(), String::from_utf8_lossy);
     let line = boundkey_text::clean(format!("{} {words}", status.as_u16()).trim_end(), PROXY_WORDS);
     let hint = match (status, proxy.authorization()) {
         (StatusCode::PROXY_AUTHENTICATION_REQUIRED, None) => {
