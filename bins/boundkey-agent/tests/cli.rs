@@ -271,7 +271,7 @@ fn forgetting_removes_every_key() {
     assert!(data.join("state.json").exists());
     let (status, out, err) = run(&["forget", "--data-dir", path(&data)]);
     let expected = format!(
-        "error: this wipes the keys in {0}; they are bound to no token yet, as far as this machine knows\nnothing was changed; \
+        "boundkey-agent: this wipes the keys in {0}; they are bound to no token yet, as far as this machine knows\nnothing was changed; \
          to do it all the same: boundkey-agent forget --data-dir {0} --yes\n",
         data.display()
     );

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use boundkey_files::{
-    Owners, look_for_directory, make_directory, make_private, open_directory, open_file, write_atomically,
+    Owners, look_for_directory, make_directory, make_private, open_directory, open_file, remove_leftovers,
+    write_atomically,
 };
 use boundkey_service::{Entropy, MasterKey};
 use boundkey_text::clean;
@@ -41,6 +42,8 @@ impl DataDir {
             }
         }
         let lock = lock(path)?;
+        // Of a first start that was killed: half a master key, which is nobody's.
+        remove_leftovers(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

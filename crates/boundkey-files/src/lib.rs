@@ -9,7 +9,8 @@
 //!
 //! The rule is that of sshd's `StrictModes`: each directory from `/` on, each symbolic link on the way and the file itself
 //! belong to root or to this process's user ([`Owners`]), and nobody else may write them. A directory with the sticky bit
-//! (`/tmp`) is good: there, nobody removes what is another's. The group counts as others. Access control lists need no look
+//! (`/tmp`) is good: there, nobody removes what is another's. The group counts as others, but for the
+//! private group of an ordinary user. Access control lists need no look
 //! of their own: one that lets others write shows in the group's bits.
 //!
 //! Each component is opened below the one that was checked before it, so that nothing can change in between.
@@ -33,6 +34,8 @@
 //! ```
 
 mod error;
+mod group;
+mod namespace;
 mod owners;
 mod private;
 mod walk;

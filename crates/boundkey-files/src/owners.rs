@@ -2,8 +2,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Stat};
 
-use crate::FileError;
 use crate::error::{DIRECTORY, FILE, LINK};
+use crate::{FileError, group, namespace};
 
 /// Whose files and directories are used: root's, one user's, and perhaps those of one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,8 @@ impl Owners {
             FileType::Symlink => (LINK, None),
             _ => (FILE, self.further),
         };
-        if owner != 0 && owner != self.user && Some(owner) != further {
+        let outside = what == DIRECTORY && namespace::is_outside(owner);
+        if owner != 0 && owner != self.user && Some(owner) != further && !outside {
             let path = path.to_owned();
             return Err(FileError::Owner {
                 what,
@@ -50,7 +51,8 @@ impl Owners {
             });
         }
         let sticky = what == DIRECTORY && mode & 0o1000 != 0;
-        if what != LINK && mode & 0o022 != 0 && !sticky && !self.is_volume_of_ours(stat) {
+        let private = mode & 0o002 == 0 && self.user != 0 && group::is_private(stat.st_gid, self.user);
+        if what != LINK && mode & 0o022 != 0 && !sticky && !private && !self.is_volume_of_ours(stat) {
             return Err(FileError::Writable { what, path: path.to_owned(), owner, mode });
         }
         Ok(())

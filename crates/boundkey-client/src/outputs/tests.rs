@@ -383,6 +383,19 @@ fn a_link_planted_at_a_file_or_beside_the_directory_is_not_followed() {
 }
 
 #[test]
+fn the_files_of_a_new_directory_appear_all_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    write(&tls(&path), 1).unwrap();
+    // As a crash just before the first version is in force leaves it.
+    std::fs::remove_file(path.join("..data")).unwrap();
+    assert_eq!(names(&path), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+    assert!(names(&path).iter().all(|name| !path.join(name).exists()), "they lead nowhere yet");
+    assert_eq!(write(&tls(&path), 1), WHOLE);
+    assert!(names(&path).iter().all(|name| path.join(name).exists()));
+}
+
+#[test]
 fn what_a_crash_left_is_cleared() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");

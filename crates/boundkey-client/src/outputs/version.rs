@@ -68,18 +68,29 @@ pub(super) fn write(
         let _ = rustix::fs::unlinkat(&place.dir, FRESH, AtFlags::empty());
         return Err(error);
     }
+    // New names lead nowhere until the version is in force: then all of them are there at once.
+    let (new, known): (Vec<&OutFile>, Vec<&OutFile>) =
+        files.iter().partition(|file| !names.contains(&file.name));
+    lead(place, &new)?;
+    link(place, &name).map_err(|e| place.error("write into", e))?;
     rename_link(place, DATA)?;
-    for file in files {
-        // Made anew although it says the same: whoever watches for this name is told.
-        link(place, &link_to(&file.name)).map_err(|e| place.error("write into", e))?;
-        rename_link(place, &file.name)?;
-    }
+    // Made anew although they say the same: whoever watches for a name is told.
+    lead(place, &known)?;
     let stale = links(&place.dir).map_err(|e| place.error("read", e))?;
     for name in stale.iter().filter(|name| !files.iter().any(|file| file.name == **name)) {
         rustix::fs::unlinkat(&place.dir, name, AtFlags::empty()).map_err(|e| place.error("write into", e))?;
     }
     rustix::fs::fsync(&place.dir).map_err(|e| place.error("sync", e))?;
     Ok(true)
+}
+
+/// Makes names lead into the present version, in this order.
+fn lead(place: &Place, files: &[&OutFile]) -> Result<(), OutputError> {
+    for file in files {
+        link(place, &link_to(&file.name)).map_err(|e| place.error("write into", e))?;
+        rename_link(place, &file.name)?;
+    }
+    Ok(())
 }
 
 fn link_to(name: &str) -> String {

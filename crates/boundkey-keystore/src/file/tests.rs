@@ -1,5 +1,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
+use std::sync::RwLock;
+
 use super::*;
 use crate::conformance::{assert_same, full_state};
 
@@ -30,16 +32,23 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
-/// Opens what another value of this process has just let go. A process that another test is about to start holds every
-/// open file, and so the lock, for the moment between its fork and its exec.
+/// A process that is started holds every open file, and so the locks, for the moment between its fork and its exec. So
+/// nothing is opened in that moment.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Returns after the exec.
+fn start(command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
+    let _alone = STARTING.write().unwrap();
+    command.spawn()
+}
+
+fn try_open(path: &Path) -> Result<FileKeystore, KeystoreError> {
+    let _nobody_starts = STARTING.read().unwrap();
+    FileKeystore::open(path)
+}
+
 fn open(path: &Path) -> FileKeystore {
-    for _ in 0..1000 {
-        match FileKeystore::open(path) {
-            Err(KeystoreError::Locked { .. }) => std::thread::sleep(std::time::Duration::from_millis(2)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("{} stays locked", path.display())
+    try_open(path).unwrap()
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn a_state_that_anybody_could_write_is_refused_with_what_mends_it() {
              alone. Run `chmod go-w {0}`",
             state.display()
         );
-        assert_eq!(FileKeystore::open(&path).unwrap_err().to_string(), expected);
+        assert_eq!(try_open(&path).unwrap_err().to_string(), expected);
         assert_eq!(FileKeystore::peek(&path).unwrap_err().to_string(), expected);
     }
     set_mode(&state, 0o600);
@@ -139,7 +148,7 @@ fn a_directory_of_something_else_is_neither_used_nor_changed() {
     fs::create_dir(&path).unwrap();
     fs::write(path.join("passwd"), "x").unwrap();
     set_mode(&path, 0o755);
-    let error = FileKeystore::open(&path).unwrap_err().to_string();
+    let error = try_open(&path).unwrap_err().to_string();
     let expected = format!(
         "{} is open to other users (mode 0755) and no data directory of an agent (it holds `passwd`): choose an empty or a \
          new one",
@@ -149,7 +158,7 @@ fn a_directory_of_something_else_is_neither_used_nor_changed() {
     let shared = root.path().join("shared");
     fs::create_dir(&shared).unwrap();
     set_mode(&shared, 0o1777);
-    let error = FileKeystore::open(&shared).unwrap_err().to_string();
+    let error = try_open(&shared).unwrap_err().to_string();
     let expected =
         format!("{} is a directory for everybody (mode 1777): name one below it", shared.display());
     assert_eq!((error, mode(&shared)), (expected, 0o1777));
@@ -164,7 +173,7 @@ fn a_directory_of_something_else_is_neither_used_nor_changed() {
 fn a_second_agent_is_told_the_first_ones_process() {
     let (_root, path) = directory();
     let first = open(&path);
-    let error = FileKeystore::open(&path).unwrap_err();
+    let error = try_open(&path).unwrap_err();
     let own = std::process::id();
     assert!(matches!(error, KeystoreError::Locked { pid: Some(pid), .. } if pid == own), "{error:?}");
     assert!(error.to_string().contains(&format!("(process {own})")), "{error}");
@@ -190,7 +199,7 @@ fn a_lock_without_a_number_is_still_a_lock() {
     let (_root, path) = directory();
     let _store = open(&path);
     fs::write(path.join("agent.lock"), "who knows").unwrap();
-    let error = FileKeystore::open(&path).unwrap_err();
+    let error = try_open(&path).unwrap_err();
     assert!(matches!(error, KeystoreError::Locked { pid: None, .. }));
     assert!(error.to_string().contains("is locked by another agent: stop it"), "{error}");
 }
@@ -235,8 +244,8 @@ fn links_and_other_things_in_place_of_files_are_refused() {
     drop(store);
     fs::remove_file(&lock).unwrap();
     symlink(&elsewhere, &lock).unwrap();
-    refused(FileKeystore::open(&path).map(drop), "a symbolic link");
-    refused(FileKeystore::open(&elsewhere).map(drop), "a file");
+    refused(try_open(&path).map(drop), "a symbolic link");
+    refused(try_open(&elsewhere).map(drop), "a file");
 }
 
 #[test]
@@ -284,7 +293,7 @@ fn peeking_at_nothing_makes_nothing() {
 #[test]
 fn child_that_saves_for_ever() {
     let Some(path) = std::env::var_os("BOUNDKEY_TEST_DATA_DIR") else { return };
-    let mut store = FileKeystore::open(Path::new(&path)).unwrap();
+    let mut store = open(Path::new(&path));
     let small = AgentState { token: Some("small".to_owned()), ..AgentState::default() };
     loop {
         store.save(&full_state()).unwrap();
@@ -299,13 +308,12 @@ impl Child {
     /// Returns once it has saved.
     fn start(path: &Path) -> Self {
         let before = fs::metadata(path.join("state.json")).map(|found| found.ino()).ok();
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "file::tests::child_that_saves_for_ever"])
             .env("BOUNDKEY_TEST_DATA_DIR", path)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut child = Self(child);
+            .stdout(std::process::Stdio::null());
+        let mut child = Self(start(&mut command).unwrap());
         while fs::metadata(path.join("state.json")).map(|found| found.ino()).ok() == before {
             assert_eq!(child.0.try_wait().unwrap(), None, "the other process ended");
             std::thread::yield_now();
@@ -343,7 +351,7 @@ fn an_agent_killed_at_any_moment_leaves_a_whole_state_and_no_lock() {
 fn another_process_is_named_by_its_id() {
     let (_root, path) = with_state();
     let child = Child::start(&path);
-    let error = FileKeystore::open(&path).unwrap_err();
+    let error = try_open(&path).unwrap_err();
     let id = child.0.id();
     assert!(matches!(error, KeystoreError::Locked { pid: Some(pid), .. } if pid == id), "{error:?}");
     drop(child);
@@ -391,7 +399,7 @@ fn what_another_user_could_exchange_is_refused_also_by_root() {
     let (root, path) = with_state();
     let base = root.path().canonicalize().unwrap();
     let refused = |data_dir: &Path, start: String| {
-        let error = FileKeystore::open(data_dir).unwrap_err().to_string();
+        let error = try_open(data_dir).unwrap_err().to_string();
         assert!(error.starts_with(&start), "{error}");
     };
     chown(&path, Some(THEM), None).unwrap();
@@ -447,17 +455,25 @@ fn as_user(user: u32, group: u32, path: &Path, answer: &Path) -> String {
     set_mode(&program, 0o755);
     fs::write(answer, "").unwrap();
     chown(answer, Some(user), None).unwrap();
-    let status = std::process::Command::new(&program)
+    let mut command = std::process::Command::new(&program);
+    command
         .args(["--exact", "file::tests::child_that_looks_and_opens"])
         .env("BOUNDKEY_TEST_LOOK_AT", path)
         .env("BOUNDKEY_TEST_ANSWER", answer)
         .stdout(std::process::Stdio::null())
         .current_dir("/")
         .uid(user)
-        .gid(group)
-        .status()
-        .unwrap();
-    assert!(status.success());
+        .gid(group);
+    // A child that another test forked while the copy was being written has it open for a moment longer.
+    let busy = std::io::ErrorKind::ExecutableFileBusy;
+    let started = (0..200).find_map(|_| match start(&mut command) {
+        Err(error) if error.kind() == busy => {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            None
+        }
+        other => Some(other),
+    });
+    assert!(started.unwrap().unwrap().wait().unwrap().success());
     fs::read_to_string(answer).unwrap()
 }
 

@@ -127,10 +127,16 @@ fn wrong_keys_forged_tags_and_garbage_are_answered_late_too() {
     let tag = forged.windows(3).position(|w| w == b"\",\"").expect("the end of the challenge");
     let mut forged = forged;
     forged[tag - 5] = if forged[tag - 5] == b'A' { b'B' } else { b'A' };
-    for (network, body) in
-        [(1, wrong_key.as_slice()), (2, forged.as_slice()), (3, b"{\"garbage\": 1}".as_slice())]
-    {
-        let holds: Vec<u64> = (0..8).map(|_| send(body, network).hold.as_secs()).collect();
+    let mut networks = 1..;
+    for body in [wrong_key.as_slice(), forged.as_slice(), b"{\"garbage\": 1}".as_slice()] {
+        // The next that shares its row of the table with none before it.
+        let free = networks.find_map(|network| {
+            let first = send(body, network).hold.as_secs();
+            (first == 0).then_some((network, first))
+        });
+        let (network, first) = free.expect("a free row");
+        let rest = (0..7).map(|_| send(body, network).hold.as_secs());
+        let holds: Vec<u64> = std::iter::once(first).chain(rest).collect();
         assert_eq!(holds, [0, 0, 0, 0, 0, 1, 2, 4], "network {network}: {:?}", send(body, network));
     }
     // A slow client is no stranger.
