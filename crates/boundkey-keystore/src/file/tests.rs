@@ -32,18 +32,25 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
-/// A process that is started holds every open file, and so the locks, for the moment between its fork and its exec. So
-/// nothing is opened in that moment.
+/// Held while a process is started, and by who wants none to be.
 static STARTING: RwLock<()> = RwLock::new(());
 
-/// Returns after the exec.
 fn start(command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
     let _alone = STARTING.write().unwrap();
     command.spawn()
 }
 
+/// A process that was just started holds every open file, and so the locks, for the moment until its exec is complete: a
+/// lock that only we ourselves can hold is tried for again.
 fn try_open(path: &Path) -> Result<FileKeystore, KeystoreError> {
-    let _nobody_starts = STARTING.read().unwrap();
+    for _ in 0..200 {
+        match FileKeystore::open(path) {
+            Err(KeystoreError::Locked { pid, .. }) if pid == Some(std::process::id()) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
     FileKeystore::open(path)
 }
 
@@ -90,6 +97,9 @@ fn what_a_platform_opened_to_others_is_private_again_and_said_once() {
     fs::write(identity.join("key.pem"), "x").unwrap();
     // As Kubernetes does at each start of a pod with `fsGroup`.
     for (dir_mode, file_mode) in [(0o2770, 0o660), (0o2775, 0o664), (0o755, 0o644), (0o777, 0o600)] {
+        // What is said once is not to be said to a try that found the lock taken.
+        let _nobody_starts = STARTING.read().unwrap();
+        drop(open(&path));
         set_mode(&path, dir_mode);
         set_mode(&state, file_mode);
         set_mode(&lock, file_mode);
