@@ -35,6 +35,8 @@ pub struct Agent {
     entropy: Arc<dyn Entropy>,
     notes: Notes,
     chores: Chores,
+    /// As fetched last.
+    revoked_keys: Option<Vec<u8>>,
     adopts_orphans: bool,
     version: String,
 }
@@ -114,6 +116,7 @@ impl Agent {
             entropy,
             notes,
             chores: Chores::default(),
+            revoked_keys: None,
             adopts_orphans: false,
             version: version.to_owned(),
         })
@@ -137,6 +140,7 @@ impl Agent {
     pub async fn join_once(&mut self) -> Result<Joined, AgentError> {
         let joined = self.join().await?;
         self.hand_out(&joined).await;
+        self.write_notes();
         self.do_chores().await;
         Ok(joined)
     }
@@ -149,6 +153,7 @@ impl Agent {
     pub async fn join_within(&mut self, limit: Duration) -> Result<Joined, AgentError> {
         let joined = self.join_in_time(limit).await?;
         self.hand_out(&joined).await;
+        self.write_notes();
         self.do_chores().await;
         Ok(joined)
     }
@@ -215,9 +220,9 @@ impl Agent {
 
     /// What a join gave, to those who use it.
     async fn hand_out(&mut self, joined: &Joined) {
-        let revoked_keys = self.fetch_revoked_keys().await;
+        self.fetch_revoked_keys().await;
         self.transport.disconnect();
-        self.distribute(&joined.state, revoked_keys, Which::All).await;
+        self.distribute(&joined.state, Which::All).await;
     }
 
     /// What is trusted changes with each result, and a CA file may change beside us.
@@ -279,7 +284,7 @@ fn is_transient(error: &AgentError) -> bool {
 }
 
 /// An error with its causes, on one line.
-pub fn report(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

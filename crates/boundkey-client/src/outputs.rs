@@ -1,9 +1,9 @@
 //! Copies of the identity for other programs: what goes into them, and how they are replaced.
 //!
-//! | output | files (the private key is written last) |
+//! | output | files (on a file system without links the private key is written last) |
 //! |---|---|
 //! | `tls` | `cert.pem` (the leaf), `chain.pem` (leaf and its CA), `ca.pem` (CAs of hosts and bots), `key.pem` |
-//! | `openssh_host` | `HOSTKEY-cert.pub`, `user_ca.pub`, `revoked_keys`, `sshd.conf`, and the host key if it was made here |
+//! | `openssh_host` | `HOSTKEY-cert.pub`, `user_ca.pub`, `known_hosts`, `revoked_keys`, `sshd.conf`, and the host key if it was made here |
 //! | `openssh_user` | `id_ed25519-cert.pub`, `id_ed25519.pub`, `known_hosts`, `id_ed25519` |
 
 mod access;
@@ -17,6 +17,7 @@ mod tests;
 mod version;
 
 pub use access::AccessError;
+pub use access::Wanted;
 pub(crate) use directory::digest_of;
 pub use directory::{Digests, Outcome, Replaced};
 pub use files::{HOST_KEY_NAME, Material};
@@ -72,14 +73,6 @@ pub enum OutputError {
     NoSshCertificate,
 }
 
-/// Do the user and the group that an output is for exist?
-///
-/// # Errors
-/// The first that does not.
-pub(crate) fn check_access(access: &FileAccess) -> Result<(), AccessError> {
-    access::resolve(access).map(drop)
-}
-
 /// What was done to one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -89,7 +82,20 @@ pub enum Written {
     Replaced(Replaced),
 }
 
-/// Brings an output up to date. `known`: what was written there last.
+/// What children of the agent are not told: its secrets, and how to speak for it.
+const PRIVATE_VARIABLES: [&str; 3] =
+    [crate::config::SECRET_VARIABLE, crate::config::STATIC_KEY_VARIABLE, "NOTIFY_SOCKET"];
+
+/// The numbers of owner and group. A name that the local files do not know is asked of the directory service, for 5 s at
+/// most.
+///
+/// # Errors
+/// [`AccessError`].
+pub fn resolve_access(access: &FileAccess) -> Result<Wanted, AccessError> {
+    access::resolve(access)
+}
+
+/// Brings an output up to date. `wanted`: what its configuration says of the files; `known`: what was written there last.
 ///
 /// Owner, mode, ACL and other attributes that an administrator put on the files stay, as far as the configuration says
 /// nothing of them.
@@ -98,6 +104,7 @@ pub enum Written {
 /// [`OutputError`]; what stood there before still stands, as a whole where the file system has links.
 pub fn write_output(
     output: &OutputConfig,
+    wanted: &Wanted,
     material: &Material<'_>,
     known: &Digests,
 ) -> Result<Outcome, OutputError> {
@@ -108,7 +115,7 @@ pub fn write_output(
         }
         OutputKind::OpensshUser => material.openssh_user(&output.hosts)?,
     };
-    directory::replace(&output.path, &files, &output.access, known)
+    directory::replace(&output.path, &files, wanted, known)
 }
 
 /// Where the identity is, below the data directory.
@@ -127,6 +134,6 @@ pub fn write_identity(
 ) -> Result<Outcome, OutputError> {
     let path = identity_dir(data_dir);
     let files = material.identity(host_key, &path)?;
-    let access = FileAccess { mode: Some(0o600), ..FileAccess::default() };
-    directory::replace(&path, &files, &access, &Digests::new())
+    let wanted = Wanted { mode: Some(0o600), ..Wanted::default() };
+    directory::replace(&path, &files, &wanted, &Digests::new())
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::{Command, Parser};
@@ -35,6 +37,8 @@ pub fn run_mending<A: Parser>(
     mend: fn(clap::Error) -> clap::Error,
     act: impl FnOnce(A) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
+    // A file that may not grow (`ulimit -f`) is a write that fails, as on a full disk.
+    survive(&[signal_hook::consts::SIGXFSZ]);
     let code = match parse(std::env::args_os()) {
         Ok(arguments) => act(arguments),
         Err(fault) => usage(&mend(fault)),
@@ -46,6 +50,14 @@ pub fn run_mending<A: Parser>(
     flush();
     crate::service_manager::flush();
     code
+}
+
+/// From now on these signals end nothing; whoever waits for them still gets them.
+pub fn survive(signals: &[i32]) {
+    for signal in signals {
+        // Fails for signals that no program can take: those end it as ever.
+        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
+    }
 }
 
 fn parse<A: Parser>(words: impl Iterator<Item = OsString>) -> Result<A, clap::Error> {

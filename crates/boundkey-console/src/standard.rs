@@ -20,8 +20,9 @@ static STDERR: Outlet = Outlet::new(to_stderr, |lines| {
 static TORN: AtomicBool = AtomicBool::new(false);
 
 fn to_stderr(line: &[u8]) -> io::Result<()> {
-    if TORN.swap(false, Ordering::Relaxed) {
+    if TORN.load(Ordering::Relaxed) {
         write_all(io::stderr(), b"\n")?;
+        TORN.store(false, Ordering::Relaxed);
     }
     write_all(io::stderr(), line)
 }

@@ -8,8 +8,6 @@ use crate::{PublicKey, Secret};
 
 /// The longest secret, in bytes.
 const LONGEST: usize = 1024;
-/// Shorter texts are base64 of something by chance too often.
-const SURELY_ENCODED: usize = 12;
 
 /// Why a text cannot be a registration secret; it says what was found, and never a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,11 +97,11 @@ impl Secret {
 
 /// A text of one line without what editors, shells and YAML leave at its ends: blanks, line ends, the byte order mark.
 pub fn tidy(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || c.is_control() || "\u{feff}\u{200b}".contains(c))
+    text.trim_matches(|c: char| c.is_whitespace() || !boundkey_text::is_plain(c))
 }
 
 fn mistake(text: &str) -> Option<NoSecret> {
-    let inside = |c: char| c.is_control() || matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{fffd}');
+    let inside = |c: char| !boundkey_text::is_plain(c) || c == '\u{fffd}';
     Some(match text {
         "" => NoSecret::Nothing,
         _ if text.contains("PRIVATE KEY-----") || text.contains("PuTTY-User-Key-File") => {
@@ -218,7 +216,7 @@ fn is_key_value(text: &str) -> bool {
         let lower = word.to_ascii_lowercase();
         let value = after.trim_start_matches('=').trim();
         let yaml = after.starts_with([' ', '\t']) && text[before.len()..].starts_with(':');
-        let telling = TELLING.iter().any(|telling| lower.contains(telling));
+        let telling = lower.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| TELLING.contains(&part));
         is_word(word) && !value.is_empty() && (yaml || telling || generated(value))
     });
     named || text.split_whitespace().nth(1).is_some() && text.split_whitespace().any(generated)
@@ -244,15 +242,11 @@ fn is_path(text: &str) -> bool {
     absolute || drive || relative || ENDINGS.iter().any(|ending| text.ends_with(ending))
 }
 
-/// Base64 of a generated secret, of PEM, or of a line of printable characters.
+/// Base64 of a generated secret or of PEM. That of another text may be a secret that somebody made in this way.
 fn is_encoded(text: &str) -> bool {
     let Ok(bytes) = STANDARD.decode(text).map(Zeroizing::new) else { return false };
-    let Ok(inner) = std::str::from_utf8(&bytes) else {
-        return is_utf16(&bytes) && bytes.len() >= SURELY_ENCODED;
-    };
-    let inner = tidy(inner);
-    inner.contains("-----BEGIN ")
-        || inner.len() >= SURELY_ENCODED && inner.bytes().all(|b| (b' '..=b'~').contains(&b))
+    let Ok(inner) = std::str::from_utf8(&bytes).map(tidy) else { return false };
+    inner.contains("-----BEGIN ") || Secret::new(inner.to_owned()).is_generated_form()
 }
 
 #[cfg(test)]
@@ -327,7 +321,6 @@ mod tests {
             ("secret.txt", NoSecret::Path),
             ("https://vault.example.com/secret", NoSecret::Url),
             (&encoded, NoSecret::Encoded),
-            ("aHVzaC1odXNoLWh1c2gK", NoSecret::Encoded),
             (&long, NoSecret::TooLong(1200)),
         ];
         let wrong: Vec<_> = table

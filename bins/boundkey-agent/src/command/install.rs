@@ -58,8 +58,8 @@ fn unit(program: &Path, config: &Path) -> String {
         .replace("@PATHS@", &further_paths(config))
 }
 
-/// What the configuration wants to write elsewhere, if there is one already. An output is swapped with a directory beside
-/// it, so the unit must be able to write in the one above.
+/// What the configuration wants to write elsewhere, if there is one already. An output that is not there yet is made in the
+/// directory above it.
 fn further_paths(config: &Path) -> String {
     const COVERED: [&str; 6] = ["/etc", "/home", "/root", "/run", "/srv", "/var/lib/boundkey"];
     let Ok(config) = AgentConfig::look_at(config) else { return String::new() };

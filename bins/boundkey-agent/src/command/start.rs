@@ -37,9 +37,6 @@ pub(crate) struct Options {
     accept_machine: bool,
 }
 
-/// On all the processors that Linux agents are built for.
-const SIGXFSZ: i32 = 25;
-
 /// Of the runtime, the signals, the state and one connection.
 const DESCRIPTORS: usize = 24;
 
@@ -57,15 +54,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         agent.adopt_orphans();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // A file that may not grow (`ulimit -f`) is a write that fails; with nobody to take the signal it ends the process.
-        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+    let outcome = runtime.block_on(async {
         if options.oneshot {
             once(&mut agent, options.timeout).await
         } else {
             until_stopped(&mut agent, options).await
         }
-    })?;
+    });
+    // A directory service that is still being asked is not waited for.
+    runtime.shutdown_background();
+    outcome?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,9 +2,12 @@ use boundkey_keystore::AgentState;
 
 use super::chores::{Chore, Chores, Which};
 use super::{Agent, report};
-use crate::config::{OutputConfig, OutputKind};
+use crate::config::{FileAccess, OutputConfig, OutputKind};
 use crate::join::store::read_bundle;
-use crate::outputs::{Material, Replaced, Written, identity_dir, run_reload, write_identity, write_output};
+use crate::outputs::{
+    AccessError, Material, Outcome, OutputError, Replaced, Wanted, Written, identity_dir, resolve_access,
+    run_reload, write_identity, write_output,
+};
 use crate::status::OutputNote;
 use crate::transport::Transport as _;
 
@@ -13,22 +16,35 @@ const MOST_REVOKED: usize = 4 * 1024 * 1024;
 const REVOKED_KEYS: &str = "revoked_keys";
 
 impl Agent {
-    /// Hosts only: sshd reads the list. None: the last one stays in force, and it is asked for again soon.
-    pub(super) async fn fetch_revoked_keys(&mut self) -> Option<Vec<u8>> {
+    /// Hosts only: sshd reads the list. On a failure the last one stays in force, and it is asked for again soon.
+    pub(super) async fn fetch_revoked_keys(&mut self) {
         if self.plan.roles.is_bot() {
-            return None;
+            return;
         }
         let error = match self.transport.get("/v1/krl", MOST_REVOKED).await {
             Ok(reply) if reply.status == 200 => {
                 self.chores.revoked_keys.done();
                 self.notes.revoked_keys_error = None;
-                return Some(reply.body);
+                self.revoked_keys = Some(reply.body);
+                return;
             }
             Ok(reply) => format!("the server answers with status {}", reply.status),
             Err(error) => report(&error),
         };
         self.no_revoked_keys(error);
-        None
+    }
+
+    /// The list in force: as fetched, else as an earlier process left it. Whatever can be read of it is better than none: an
+    /// empty list lets every revoked key in again.
+    fn revoked_keys_in_force(&self) -> Vec<u8> {
+        let outputs = self.config.outputs.iter().filter(|output| output.kind.holds_revoked_keys());
+        let places = std::iter::once(identity_dir(&self.config.data_dir))
+            .chain(outputs.map(|output| output.path.clone()));
+        // The number of a list stands behind eight letters and the number of its format.
+        let number = |list: &Vec<u8>| list.get(12..20).map(<[u8]>::to_vec);
+        let kept =
+            || places.filter_map(|place| std::fs::read(place.join(REVOKED_KEYS)).ok()).max_by_key(number);
+        self.revoked_keys.clone().or_else(kept).unwrap_or_default()
     }
 
     fn no_revoked_keys(&mut self, error: String) {
@@ -44,17 +60,16 @@ impl Agent {
             self.write_notes();
             return;
         }
-        let fetched = self.fetch_revoked_keys().await;
+        let before = self.revoked_keys_in_force();
+        self.fetch_revoked_keys().await;
         self.transport.disconnect();
-        let stored = std::fs::read(identity_dir(&self.config.data_dir).join(REVOKED_KEYS)).ok();
-        if fetched.is_none() || stored == fetched {
-            self.write_notes();
-            return;
+        if self.revoked_keys.as_ref().is_some_and(|list| *list != before) {
+            match self.keystore.load() {
+                Ok(state) => self.distribute(&state, Which::All).await,
+                Err(error) => self.no_revoked_keys(report(&error)),
+            }
         }
-        match self.keystore.load() {
-            Ok(state) => self.distribute(&state, fetched, Which::All).await,
-            Err(error) => self.no_revoked_keys(report(&error)),
-        }
+        self.write_notes();
     }
 
     /// What failed and whose pause is over.
@@ -67,7 +82,10 @@ impl Agent {
             self.refresh_revoked_keys().await;
         }
         match self.keystore.load() {
-            Ok(state) => self.distribute(&state, None, which).await,
+            Ok(state) => {
+                self.distribute(&state, which).await;
+                self.write_notes();
+            }
             Err(error) => {
                 // A damaged state is the next join's to report; until then nothing can be written.
                 tracing::warn!(error = %report(&error), "outputs not written");
@@ -82,20 +100,15 @@ impl Agent {
     ///
     /// Where there is something new the reload commands become chores that are due at once: all files are in place before the
     /// first command runs, and whoever waits for the files waits for no command.
-    pub(super) async fn distribute(
-        &mut self,
-        state: &AgentState,
-        revoked_keys: Option<Vec<u8>>,
-        which: Which,
-    ) {
+    ///
+    /// The caller writes the notes.
+    pub(super) async fn distribute(&mut self, state: &AgentState, which: Which) {
         let (Some(identity), Some(bundle)) = (&state.identity, read_bundle(state)) else {
             // There is nothing to write, so nothing is owed.
             self.chores = Chores::default();
             return;
         };
-        let revoked_keys = revoked_keys
-            .or_else(|| std::fs::read(identity_dir(&self.config.data_dir).join(REVOKED_KEYS)).ok())
-            .unwrap_or_default();
+        let revoked_keys = self.revoked_keys_in_force();
         let material = Material { identity, bundle: &bundle, revoked_keys: &revoked_keys };
         if which.means(&self.chores.identity) {
             self.hand_over_identity(&material);
@@ -103,10 +116,14 @@ impl Agent {
         let count = self.config.outputs.len();
         self.chores.outputs.resize_with(count, Chore::default);
         let meant: Vec<bool> = self.chores.outputs.iter().map(|chore| which.means(chore)).collect();
+        let wanted = self.resolve_accesses().await;
         let mut notes: Vec<OutputNote> =
             self.config.outputs.iter().map(|output| self.note_of(output)).collect();
         for (index, note) in notes.iter_mut().enumerate().filter(|(index, _)| meant[*index]) {
-            self.write(index, note, &material);
+            let outcome = wanted[index].clone().map_err(OutputError::from).and_then(|wanted| {
+                write_output(&self.config.outputs[index], &wanted, &material, &note.digests)
+            });
+            self.note_write(index, note, outcome);
         }
         self.notes.outputs = notes;
         for index in (0..count).filter(|index| meant[*index]) {
@@ -114,9 +131,6 @@ impl Agent {
                 Which::All => self.note_reload(index),
                 Which::DueBy(_) => self.reload_after(index).await,
             }
-        }
-        if !self.chores.any_due(self.clock.since_boot()) {
-            self.write_notes();
         }
     }
 
@@ -146,10 +160,18 @@ impl Agent {
         OutputNote { kind: output.kind.word().to_owned(), ..known.cloned().unwrap_or(fresh) }
     }
 
-    fn write(&mut self, index: usize, note: &mut OutputNote, material: &Material<'_>) {
-        let output = &self.config.outputs[index];
-        let path = output.path.display();
-        match write_output(output, material, &note.digests) {
+    /// Beside the agent's own thread: a directory service that is asked may be slow.
+    async fn resolve_accesses(&self) -> Vec<Result<Wanted, AccessError>> {
+        let accesses: Vec<FileAccess> =
+            self.config.outputs.iter().map(|output| output.access.clone()).collect();
+        let silent = vec![Err(AccessError::Unasked); accesses.len()];
+        let asked = tokio::task::spawn_blocking(move || accesses.iter().map(resolve_access).collect());
+        asked.await.unwrap_or(silent)
+    }
+
+    fn note_write(&mut self, index: usize, note: &mut OutputNote, outcome: Result<Outcome, OutputError>) {
+        let path = self.config.outputs[index].path.display();
+        match outcome {
             Ok(outcome) => {
                 if let Written::Replaced(how) = outcome.written {
                     tracing::info!(%path, how = words(how), "output written");

@@ -156,7 +156,8 @@ impl Agent {
     async fn bring_up_to_date(&mut self) {
         match self.keystore.load() {
             Ok(state) if state.token.as_deref() == Some(self.plan.token.as_str()) => {
-                self.distribute(&state, None, Which::All).await;
+                self.distribute(&state, Which::All).await;
+                self.write_notes();
             }
             // The join that is due reports it.
             _ => {}

@@ -46,7 +46,7 @@ impl AgentConfig {
 }
 
 fn access_fault(field: &str, output: &OutputConfig) -> Option<String> {
-    crate::outputs::check_access(&output.access).err().map(|error| format!("{field}: {error}"))
+    crate::outputs::resolve_access(&output.access).err().map(|error| format!("{field}: {error}"))
 }
 
 fn host_key_fault(field: &str, output: &OutputConfig) -> Option<String> {

@@ -36,6 +36,11 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
+    /// Whether sshd finds the list of revoked keys there.
+    pub(crate) fn holds_revoked_keys(&self) -> bool {
+        matches!(self, Self::OpensshHost { .. })
+    }
+
     /// Its word in the configuration.
     pub fn word(&self) -> &'static str {
         match self {

@@ -423,7 +423,7 @@ fn what_is_no_secret_is_named_with_its_source_and_never_shown() {
         ("/run/secrets/boundkey", "a file's name, where the secret itself should stand"),
         ("${SECRET}", "a variable or template that was not filled in"),
         (
-            "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5",
+            "QUFFQ0F3UUZCZ2NJQ1FvTERBME9EeEFSRWhNVUZSWVhHQmthR3h3ZEhoOA==",
             "base64 of another text; give the text that it stands for (`base64 -d`)",
         ),
     ] {

@@ -1,14 +1,16 @@
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, MemfdFlags, Uid};
 
 use crate::config::FileAccess;
 
 /// A directory service may take this long to say who somebody is.
 const LIMIT: Duration = Duration::from_secs(5);
-const LONGEST_ENTRY: u64 = 64 * 1024;
+/// A group may have many members.
+const LONGEST_ENTRY: u64 = 4 * 1024 * 1024;
 
 /// An owner or group that this system does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +23,9 @@ pub enum AccessError {
         /// The name.
         name: String,
     },
+    /// The thread that was to ask is gone: the process is about to end.
+    #[error("the owners of files are not known: this process is ending")]
+    Unasked,
     /// It is not in the local file, and the directory service is silent.
     #[error(
         "`getent {database} {name}` gave no answer within {LIMIT:?}: look after the directory service, or write the number"
@@ -35,12 +40,14 @@ pub enum AccessError {
 
 /// What the configuration says of files; None: what an administrator put on them, else as created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Wanted {
+pub struct Wanted {
     pub(super) user: Option<Uid>,
     pub(super) group: Option<Gid>,
     pub(super) mode: Option<u32>,
 }
 
+/// Asks a directory service where the local files do not know a name, and may wait for it: not for a thread that has other
+/// things to do.
 pub(super) fn resolve(access: &FileAccess) -> Result<Wanted, AccessError> {
     let find = |what, database, file, name: &Option<String>| {
         name.as_ref().map(|name| lookup(what, database, file, name)).transpose()
@@ -84,7 +91,15 @@ enum Answer {
 /// What a short-lived program prints, as long as it ends in time.
 fn answer(command: &mut Command, limit: Duration) -> Answer {
     let started = Instant::now();
-    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    // Not a pipe: one that nobody empties yet would hold up whoever says much.
+    let Ok(mut printed) = rustix::fs::memfd_create("answer", MemfdFlags::CLOEXEC).map(File::from) else {
+        return Answer::Nothing;
+    };
+    let Ok(out) = printed.try_clone() else { return Answer::Nothing };
+    for name in super::PRIVATE_VARIABLES {
+        command.env_remove(name);
+    }
+    let spawned = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn();
     let Ok(mut child) = spawned else { return Answer::Nothing };
     loop {
         match child.try_wait() {
@@ -100,9 +115,9 @@ fn answer(command: &mut Command, limit: Duration) -> Answer {
         }
     }
     let mut text = Vec::new();
-    match child.stdout.map(|out| out.take(LONGEST_ENTRY).read_to_end(&mut text)) {
-        Some(Ok(_)) => Answer::Said(String::from_utf8_lossy(&text).into_owned()),
-        _ => Answer::Nothing,
+    match printed.rewind().and_then(|()| printed.take(LONGEST_ENTRY).read_to_end(&mut text)) {
+        Ok(_) => Answer::Said(String::from_utf8_lossy(&text).into_owned()),
+        Err(_) => Answer::Nothing,
     }
 }
 

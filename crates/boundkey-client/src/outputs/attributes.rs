@@ -105,6 +105,7 @@ fn extended(file: impl AsFd) -> Vec<(CString, Vec<u8>)> {
             && let Ok(name) = CString::new(name)
         {
             value.truncate(length);
+            value.shrink_to_fit();
             found.push((name, value));
         }
     }

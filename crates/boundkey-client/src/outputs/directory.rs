@@ -24,12 +24,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::access::{self, Wanted};
+use super::access::Wanted;
 use super::attributes::{Attributes, has_acl};
 use super::files::OutFile;
 use super::version;
 use super::{OutputError, Written};
-use crate::config::FileAccess;
 
 /// How the content of a directory was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,20 +58,19 @@ pub struct Outcome {
 pub(super) fn replace(
     path: &Path,
     files: &[OutFile],
-    access: &FileAccess,
+    wanted: &Wanted,
     known: &Digests,
 ) -> Result<Outcome, OutputError> {
-    let wanted = access::resolve(access)?;
-    let mut place = Place::open(path, &wanted)?;
+    let mut place = Place::open(path, wanted)?;
     let outcome = |written, warnings| Outcome {
         written,
         digests: files.iter().map(|file| (file.name.clone(), file.digest())).collect(),
         warnings,
     };
-    if place.holds(files, &wanted)? {
+    if place.holds(files, wanted)? {
         return Ok(outcome(Written::Unchanged, place.warnings));
     }
-    let how = place.write(files, &wanted, known);
+    let how = place.write(files, wanted, known);
     if how.is_err() && place.created {
         // What is half written is of no use; an empty directory would pass for one that was meant to be so.
         place.remove();
@@ -146,7 +144,12 @@ impl Place {
         let present = stat.st_mode & 0o7777;
         let needed = wanted.mode.map_or(0, directory_mode);
         if present & needed != needed {
-            let given = rustix::fs::fchmod(&self.dir, Mode::from_raw_mode(present | needed));
+            let chmod = |mode| rustix::fs::fchmod(&self.dir, Mode::from_raw_mode(mode));
+            // A sandbox may forbid to set set-ID bits, also those that are there.
+            let given = match chmod(present | needed) {
+                Err(Errno::PERM) if present & 0o6000 != 0 => chmod((present | needed) & 0o1777),
+                given => given,
+            };
             self.shaped("chmod", given)?;
         }
         if present & 0o022 != 0 && !has_acl(&self.dir) {
@@ -182,6 +185,12 @@ impl Place {
         wanted: &Wanted,
         known: &Digests,
     ) -> Result<Replaced, OutputError> {
+        if self.others_write_here(known) {
+            self.warnings.push(format!(
+                "somebody else changed the files in {} since they were written: do two agents share the directory?",
+                self.path.display()
+            ));
+        }
         let old: Vec<Attributes> = files.iter().map(|file| self.put_on(&file.name, known)).collect();
         let how = match version::write(self, files, wanted, &old)? {
             true => Replaced::Whole,
@@ -195,6 +204,16 @@ impl Place {
             rustix::fs::fsync(&self.parent).map_err(|e| self.error("sync", e))?;
         }
         Ok(how)
+    }
+
+    /// Whether a file of the present version is not what was written there last. One that is missing is no sign of anybody.
+    fn others_write_here(&self, known: &Digests) -> bool {
+        let present = version::present(&self.dir);
+        known.iter().any(|(name, digest)| {
+            open_file(present.as_ref().unwrap_or(&self.dir), name)
+                .and_then(|file| content(&file, MOST_COMPARED))
+                .is_some_and(|content| digest_of(&content) != *digest)
+        })
     }
 
     /// What was put on the present file of this name, if it is the one that was written here. Anybody else's would hand its
@@ -278,7 +297,7 @@ impl Place {
     }
 }
 
-/// Nothing that is written here is longer, but lists of revoked keys, on which nobody puts anything but what stays anyway.
+/// More than anything that is written here.
 const MOST_COMPARED: usize = 16 * 1024 * 1024;
 
 /// A plain file, without following a link or waiting for a pipe.

@@ -60,12 +60,13 @@ async fn run_within(command: &str, limit: Duration) -> Result<(), ReloadError> {
         command: command.to_owned(),
         reason: reason.to_string(),
     };
-    let mut child = Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    for name in super::PRIVATE_VARIABLES {
+        shell.env_remove(name);
+    }
+    let mut child = shell
         .arg("-c")
         .arg(command)
-        .env_remove(crate::config::SECRET_VARIABLE)
-        .env_remove(crate::config::STATIC_KEY_VARIABLE)
-        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

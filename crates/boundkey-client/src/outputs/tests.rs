@@ -51,7 +51,9 @@ fn write_knowing(output: &OutputConfig, seed: u8, known: &mut Digests) -> Result
     let kind = if output.kind == OutputKind::OpensshUser { "bot" } else { "host" };
     let (identity, bundle) = (identity(seed, kind), bundle());
     let material = Material { identity: &identity, bundle: &bundle, revoked_keys: b"revoked" };
-    let outcome = write_output(output, &material, known).map_err(|error| crate::agent::report(&error))?;
+    let wanted = resolve_access(&output.access).map_err(|error| error.to_string())?;
+    let outcome =
+        write_output(output, &wanted, &material, known).map_err(|error| crate::agent::report(&error))?;
     known.clone_from(&outcome.digests);
     Ok(outcome)
 }
@@ -311,6 +313,50 @@ fn a_file_that_somebody_else_put_there_hands_on_neither_owner_nor_mode() {
 }
 
 #[test]
+fn two_agents_in_one_directory_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    let (mut one, mut other) = (Digests::new(), Digests::new());
+    assert_eq!(write_knowing(&tls(&path), 1, &mut one).unwrap().warnings, Vec::<String>::new());
+    write_knowing(&tls(&path), 2, &mut other).unwrap();
+    let warnings = write_knowing(&tls(&path), 3, &mut one).unwrap().warnings;
+    assert!(warnings[0].ends_with("do two agents share the directory?"), "{warnings:?}");
+}
+
+#[test]
+fn an_output_that_was_copied_with_its_links_followed_is_an_output_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    write(&tls(&path), 1).unwrap();
+    let copy = dir.path().join("copy");
+    let copied = std::process::Command::new("cp").arg("-rL").args([&path, &copy]).status().unwrap();
+    assert!(copied.success());
+    assert_eq!(write(&tls(&copy), 2), WHOLE);
+    assert_eq!(pair(&copy).0, pair_of(2));
+    assert_eq!(write(&tls(&copy), 3), WHOLE);
+    assert_eq!(names(&copy), ["ca.pem", "cert.pem", "chain.pem", "key.pem"]);
+}
+
+/// The key of an identity, as it is written.
+fn pair_of(seed: u8) -> Vec<u8> {
+    identity(seed, "host").tls_key.to_pkcs8_pem().as_bytes().to_vec()
+}
+
+#[test]
+fn plain_files_that_stood_there_are_replaced_all_at_once_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tls");
+    std::fs::create_dir(&path).unwrap();
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::write(path.join(name), format!("old {name}")).unwrap();
+    }
+    assert_eq!(write(&tls(&path), 1), WHOLE);
+    assert_eq!(pair(&path).0, pair_of(1));
+    let old = |name: &str| std::fs::read_to_string(path.join("..1").join(name)).unwrap();
+    assert_eq!((old("cert.pem"), old("key.pem")), ("old cert.pem".to_owned(), "old key.pem".to_owned()));
+}
+
+#[test]
 fn an_access_control_list_lets_its_users_read_the_next_version_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tls");
@@ -566,7 +612,8 @@ fn without_an_openssh_certificate_the_output_says_so() {
     identity.ssh_certificate = None;
     let material = Material { identity: &identity, bundle: &bundle, revoked_keys: b"" };
     let output = output(OutputKind::OpensshHost { host_key: None }, &dir.path().join("ssh"));
-    let error = write_output(&output, &material, &Digests::new()).unwrap_err().to_string();
+    let error =
+        write_output(&output, &Wanted::default(), &material, &Digests::new()).unwrap_err().to_string();
     assert_eq!(error, "the identity has no OpenSSH certificate: the cluster issued none for this token");
     write_identity(dir.path(), &material, None).expect("the identity directory does without");
 }

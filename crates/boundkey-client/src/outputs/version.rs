@@ -52,8 +52,15 @@ pub(super) fn write(
     old: &[Attributes],
 ) -> Result<bool, OutputError> {
     let names = names_in(&place.dir).map_err(|e| place.error("read", e))?;
-    let before = target_of(&place.dir, DATA).and_then(|name| number_of(&name));
-    let next = names.iter().filter_map(|name| number_of(name)).max().unwrap_or(0).saturating_add(1);
+    let mut before = target_of(&place.dir, DATA).and_then(|name| number_of(&name));
+    let mut next = names.iter().filter_map(|name| number_of(name)).max().unwrap_or(0).saturating_add(1);
+    if move_copy_aside(place, next)? {
+        next = next.saturating_add(1);
+    }
+    if before.is_none() && adopt(place, files, next) {
+        before = Some(next);
+        next = next.saturating_add(1);
+    }
     let name = format!("..{next}");
     // First, for it says whether there can be links at all.
     match link(place, &name) {
@@ -82,6 +89,45 @@ pub(super) fn write(
     }
     rustix::fs::fsync(&place.dir).map_err(|e| place.error("sync", e))?;
     Ok(true)
+}
+
+/// Whoever copies an output and follows its links leaves a directory where the link was. It becomes a version, which is
+/// swept like any other.
+fn move_copy_aside(place: &Place, number: u64) -> Result<bool, OutputError> {
+    match rustix::fs::statat(&place.dir, DATA, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            rustix::fs::renameat(&place.dir, DATA, &place.dir, format!("..{number}"))
+                .map_err(|e| place.error("clear", e))?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Makes plain files that stand under our names the present version, as they are, so that they too are replaced all at
+/// once. Where that cannot be (they are somebody else's), they are replaced one by one.
+fn adopt(place: &Place, files: &[OutFile], number: u64) -> bool {
+    let is_plain = |name: &str| {
+        rustix::fs::statat(&place.dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    };
+    let plain: Vec<&OutFile> = files.iter().filter(|file| is_plain(&file.name)).collect();
+    if plain.is_empty() {
+        return false;
+    }
+    let name = format!("..{number}");
+    let adopted = || -> Option<()> {
+        rustix::fs::mkdirat(&place.dir, &name, Mode::RWXU).ok()?;
+        let dir = open_dir(&place.dir, name.as_str()).ok()?;
+        for file in &plain {
+            rustix::fs::linkat(&place.dir, &file.name, &dir, &file.name, AtFlags::empty()).ok()?;
+        }
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755)).ok()?;
+        link(place, &name).ok()?;
+        rename_link(place, DATA).ok()?;
+        lead(place, &plain).ok()
+    };
+    adopted().is_some()
 }
 
 /// Makes names lead into the present version, in this order.

@@ -221,7 +221,7 @@ impl HttpsTransport {
             .max_buf_size(PROXY_HEAD)
             .handshake(TokioIo::new(tcp))
             .await
-            .map_err(|e| with_causes(&e))?;
+            .map_err(|e| crate::agent::report(&e))?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to the proxy ended");
@@ -237,11 +237,11 @@ impl HttpsTransport {
         let response = sender
             .send_request(request)
             .await
-            .map_err(|e| format!("what the proxy answers is no HTTP: {}", with_causes(&e)))?;
+            .map_err(|e| format!("what the proxy answers is no HTTP: {}", crate::agent::report(&e)))?;
         if !response.status().is_success() {
             return Err(refusal_of_proxy(&response, proxy));
         }
-        let tunnel = hyper::upgrade::on(response).await.map_err(|e| with_causes(&e))?;
+        let tunnel = hyper::upgrade::on(response).await.map_err(|e| crate::agent::report(&e))?;
         Ok(Box::new(TokioIo::new(tunnel)))
     }
 
@@ -321,7 +321,7 @@ impl HttpsTransport {
     }
 
     fn broken(&self, error: &dyn std::error::Error) -> TransportError {
-        let reason = with_causes(error);
+        let reason = crate::agent::report(error);
         TransportError::Broken { server: self.server.to_string(), reason }
     }
 }
@@ -357,17 +357,6 @@ fn refusal_of_proxy<B>(response: &Response<B>, proxy: &Proxy) -> String {
         _ => String::new(),
     };
     format!("it answers `{line}`{hint}")
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        reason.push_str(": ");
-        reason.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    reason
 }
 
 impl Transport for HttpsTransport {

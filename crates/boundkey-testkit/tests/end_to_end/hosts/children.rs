@@ -49,6 +49,11 @@ fn sigterm_ends_a_single_join_with_its_reload_commands_children() {
     let mut once =
         Running::start(&mut agent.start_command(&["--oneshot", "--timeout", "2s"]), agent.path("once.log"));
     wait_for("the reload command", || child.exists());
+    // `renew`, and a terminal that goes away.
+    for ignored in ["USR1", "HUP"] {
+        once.signal(ignored);
+        assert_eq!(once.ended(), None, "{ignored}");
+    }
     once.signal("TERM");
     let mut status = None;
     wait_for("the agent to end", || {
