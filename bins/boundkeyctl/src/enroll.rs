@@ -38,7 +38,11 @@ pub(crate) async fn run(context: Context, options: EnrollOptions) -> Result<()> 
     let status: ServerStatus = client.get("/v1/status").await?;
     let server = server(&options, &status)?;
     if let Some(out) = &options.out {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        // There will be secrets in it.
+        let private = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+            .recursive(true)
+            .create(out);
+        private.with_context(|| format!("cannot make {}", out.display()))?;
         for name in &names {
             let file = out.join(format!("{name}.yaml"));
             if file.exists() {

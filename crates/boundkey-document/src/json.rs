@@ -30,6 +30,9 @@ fn refusal(error: &serde_json::Error, guard: &Guard, text: &str) -> SyntaxError 
         if foreign::is_commented_json(text) {
             return SyntaxProblem::JsonComment;
         }
+        if let Some(format) = foreign::format(text) {
+            return SyntaxProblem::Foreign(format);
+        }
         let message = error.to_string();
         match message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message) {
             "recursion limit exceeded" => SyntaxProblem::TooDeep { allowed: crate::MAX_DEPTH },

@@ -251,6 +251,7 @@ fn elements(root: Item<'_>) -> Vec<Item<'_>> {
             let Some(mut top) = root.mapping() else { return Vec::new() };
             top.accept(&["kind", "apiVersion", "version", "metadata"]);
             let items = top.list("items").unwrap_or_default();
+            top.missing("items", "a list of resources");
             top.finish();
             items
         }

@@ -403,3 +403,16 @@ fn invisible_characters_in_labels_and_messages_are_refused_and_shown_escaped() {
         assert!(!of_token.contains(hidden) && !of_lock.contains(hidden), "{of_token}\n{of_lock}");
     }
 }
+
+#[test]
+fn a_list_without_items_and_another_format_that_begins_like_json_are_named() {
+    for (text, expected) in [
+        ("kind: List\n", "items: found nothing; allowed: a list of resources"),
+        ("kind: List\nitems:\n", "items: found nothing; allowed: a list of resources"),
+        ("[token]\nname = \"x\"\n", "this looks like TOML or INI; allowed: YAML or JSON"),
+    ] {
+        let error = boundkey_token::ResourceFile::check(text.as_bytes().to_vec()).unwrap_err();
+        let said = error.lines("file").join("\n");
+        assert!(said.ends_with(expected), "{said}");
+    }
+}
