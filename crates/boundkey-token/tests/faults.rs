@@ -411,7 +411,7 @@ fn a_list_without_items_and_another_format_that_begins_like_json_are_named() {
         ("kind: List\nitems:\n", "items: found nothing; allowed: a list of resources"),
         ("[token]\nname = \"x\"\n", "this looks like TOML or INI; allowed: YAML or JSON"),
     ] {
-        let error = boundkey_token::ResourceFile::check(text.as_bytes().to_vec()).unwrap_err();
+        let error = boundkey_token::ResourceFile::check(text.as_bytes().to_vec()).err().unwrap();
         let said = error.lines("file").join("\n");
         assert!(said.ends_with(expected), "{said}");
     }

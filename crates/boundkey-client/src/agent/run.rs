@@ -53,18 +53,14 @@ impl Agent {
     /// Only what no further try can mend before somebody acts: a state of another machine or of another token.
     pub async fn run(
         &mut self,
-        mut commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Command>,
         mut say: impl FnMut(Event),
     ) -> Result<(), AgentError> {
         let mut backoff = Backoff::standard();
         let mut orphans = Orphans::watch(self.adopts_orphans);
-        let mut later = None;
+        let mut inbox = Inbox { commands, later: None };
         let mut deadline = self.first_deadline()?;
-        tokio::select! {
-            biased;
-            () = stopped(&mut commands, &mut later) => return Ok(()),
-            () = self.bring_up_to_date() => {}
-        }
+        let Some(()) = inbox.unless_stopped(self.bring_up_to_date()).await else { return Ok(()) };
         let mut refresh = Deadline::after(self.clock.since_boot(), REFRESH);
         let mut ready = false;
         if !deadline.remaining(self.clock.since_boot()).is_zero() {
@@ -73,9 +69,9 @@ impl Agent {
             say(Event::Status(self.plan_next(deadline)));
         }
         loop {
-            let wake = match later.take() {
+            let wake = match inbox.later.take() {
                 Some(command) => Wake::Told(command),
-                None => self.wait(deadline, refresh, &mut commands, &mut orphans).await,
+                None => self.wait(deadline, refresh, &mut inbox.commands, &mut orphans).await,
             };
             match wake {
                 Wake::Told(Command::Stop) => return Ok(()),
@@ -83,39 +79,25 @@ impl Agent {
                 Wake::Told(Command::Renew) | Wake::Due => {}
                 Wake::Refresh => {
                     refresh = Deadline::after(self.clock.since_boot(), REFRESH);
-                    tokio::select! {
-                        biased;
-                        () = stopped(&mut commands, &mut later) => return Ok(()),
-                        () = self.refresh_revoked_keys() => {}
+                    match inbox.unless_stopped(self.refresh_revoked_keys()).await {
+                        Some(()) => continue,
+                        None => return Ok(()),
                     }
-                    continue;
                 }
-                Wake::Chores => {
-                    tokio::select! {
-                        biased;
-                        () = stopped(&mut commands, &mut later) => return Ok(()),
-                        () = self.do_chores() => {}
-                    }
-                    continue;
-                }
+                Wake::Chores => match inbox.unless_stopped(self.do_chores()).await {
+                    Some(()) => continue,
+                    None => return Ok(()),
+                },
             }
-            let outcome = tokio::select! {
-                // Dropping a join is as good as a crash in the middle of it: the attempt is stored.
-                biased;
-                () = stopped(&mut commands, &mut later) => return Ok(()),
-                outcome = self.join() => outcome,
-            };
+            // Dropping a join is as good as a crash in the middle of it: the attempt is stored.
+            let Some(outcome) = inbox.unless_stopped(self.join()).await else { return Ok(()) };
             // A renewal that was asked for meanwhile has just been done.
-            later = later.filter(|command| !matches!(command, Command::Renew));
+            inbox.later = inbox.later.filter(|command| !matches!(command, Command::Renew));
             let wait = match outcome {
                 Ok(joined) => {
                     backoff.reset();
                     joined.log();
-                    tokio::select! {
-                        biased;
-                        () = stopped(&mut commands, &mut later) => return Ok(()),
-                        () = self.hand_out(&joined) => {}
-                    }
+                    let Some(()) = inbox.unless_stopped(self.hand_out(&joined)).await else { return Ok(()) };
                     joined.renew_in
                 }
                 Err(error) => self.after_failure(error, &mut backoff, &mut say)?,
@@ -264,14 +246,30 @@ impl Agent {
     }
 }
 
-/// While something is under way, only the end of the agent interrupts it; the last of the other commands comes after it.
-async fn stopped(commands: &mut mpsc::Receiver<Command>, later: &mut Option<Command>) {
-    loop {
-        match commands.recv().await {
-            None | Some(Command::Stop) => return,
-            // A new configuration is joined with anyway.
-            Some(Command::Renew) if later.is_some() => {}
-            Some(command) => *later = Some(command),
+/// What the agent was told, and has not done yet.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    later: Option<Command>,
+}
+
+impl Inbox {
+    /// Does something that only the end of the agent interrupts: None then. The last of the other commands comes after it.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => None,
+            done = work => Some(done),
+        }
+    }
+
+    async fn stopped(&mut self) {
+        loop {
+            match self.commands.recv().await {
+                None | Some(Command::Stop) => return,
+                // A new configuration is joined with anyway.
+                Some(Command::Renew) if self.later.is_some() => {}
+                Some(command) => self.later = Some(command),
+            }
         }
     }
 }
