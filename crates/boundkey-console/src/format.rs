@@ -26,7 +26,7 @@ pub struct FormatOption {
 ///
 /// # Errors
 ///
-/// As [`print`]; the value has no JSON.
+/// As [`print()`]; the value has no JSON.
 pub fn print_as(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     match format {
         Format::Text => print(&text()),

@@ -28,7 +28,7 @@ pub struct CompletionOptions {
 ///
 /// # Errors
 ///
-/// The directory cannot be made or written; as [`print`].
+/// The directory cannot be made or written; as [`print()`].
 pub fn man(options: &ManOptions, command: Command) -> anyhow::Result<()> {
     match &options.dir {
         Some(dir) => write_pages(dir, command),
@@ -51,7 +51,7 @@ fn write_pages(dir: &Path, command: Command) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn completions(options: &CompletionOptions, mut command: Command) -> anyhow::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();

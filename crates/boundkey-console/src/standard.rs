@@ -75,7 +75,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn stream(text: &str) -> anyhow::Result<bool> {
     // Colours are for terminals, and for those who did not set NO_COLOR: anstream takes them out elsewhere.
     write(&mut anstream::stdout().lock(), text.as_bytes())
@@ -85,7 +85,7 @@ pub fn stream(text: &str) -> anyhow::Result<bool> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_bytes(content: &[u8]) -> anyhow::Result<()> {
     write(&mut io::stdout().lock(), content).map(drop)
 }
