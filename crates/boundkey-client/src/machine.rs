@@ -1,5 +1,7 @@
 //! Which machine this is: a hash for the state file, and the facts that go into a join.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,12 +18,6 @@ const SHARED_IDS: [&str; 3] = [
     // Of examples.
     "0123456789abcdef0123456789abcdef",
 ];
-/// Left by those who run a program in a container: its machine id is an image's, or the host's of today.
-const CONTAINER_MARKS: [&str; 3] =
-    ["run/systemd/container", "run/.containerenv", "run/host/container-manager"];
-/// The first process namespace of a kernel: whoever is in another one is in a container.
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
-
 /// SHA-256 of a label and the machine's id, base64url. None where there is no id that lasts: nothing can be compared then.
 ///
 /// | found | taken for |
@@ -32,15 +28,12 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// | no such file | as above for `/var/lib/dbus/machine-id` |
 /// | a container | none |
 pub fn machine_hash() -> Option<String> {
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
-    let container = namespace.is_some_and(|name| name != Path::new(FIRST_PID_NAMESPACE))
-        || std::env::var_os("container").is_some();
-    if container { None } else { hash_below(Path::new("/")) }
+    if boundkey_files::in_container() { None } else { hash_below(Path::new("/")) }
 }
 
 /// The same for a system whose root is here.
 fn hash_below(root: &Path) -> Option<String> {
-    if CONTAINER_MARKS.iter().any(|mark| root.join(mark).exists()) {
+    if boundkey_files::is_container_root(root) {
         return None;
     }
     // Where systemd keeps an id, its word counts, whatever it says: ids of two sources cannot be compared.
@@ -97,17 +90,36 @@ fn is_in_memory(file: &Path) -> bool {
         return in_memory(file);
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    upper_directory(&mounts, file).is_some_and(|upper| in_memory(&upper))
+    // What cannot be looked at lies below what was mounted over it at the boot: `overlayroot` keeps it in memory.
+    upper_directory(&mounts, file).is_some_and(|upper| kind(&upper).is_none() || in_memory(&upper))
 }
 
 /// Where an overlay keeps what is written: `upperdir` of the mount that the file lies in.
 fn upper_directory(mounts: &str, file: &Path) -> Option<PathBuf> {
-    let line = mounts
+    let (_, line) = mounts
         .lines()
-        .filter(|line| line.split(' ').nth(4).is_some_and(|at| file.starts_with(at)))
-        .max_by_key(|line| line.split(' ').nth(4).map(str::len))?;
+        .filter_map(|line| line.split(' ').nth(4).map(|at| (unescaped(at), line)))
+        .filter(|(at, _)| file.starts_with(at))
+        // Of two at one place the later one lies above.
+        .max_by_key(|(at, _)| at.as_os_str().len())?;
     let options = line.split(' ').next_back()?;
-    options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(PathBuf::from)
+    options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(unescaped)
+}
+
+/// The kernel writes blanks, commas and the like as a backslash and three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let (mut bytes, mut left) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, rest)) = left.split_first() {
+        let escaped = (*first == b'\\')
+            .then(|| rest.first_chunk::<3>())
+            .flatten()
+            .filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        left = if escaped.is_some() { &rest[3..] } else { rest };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// The state was made on another machine.
@@ -274,7 +286,7 @@ mod tests {
 
     #[test]
     fn within_a_container_there_is_no_id() {
-        for mark in CONTAINER_MARKS {
+        for mark in ["run/systemd/container", "run/.containerenv", "run/host/container-manager"] {
             assert_eq!(System::new().with("etc/machine-id", ID).with(mark, "").hash(), None, "{mark}");
         }
     }
@@ -317,6 +329,11 @@ mod tests {
                  lowerdir=etc,upperdir=$PWD/data/u,workdir=$PWD/data/w none etc",
                 "an overlay that is written in memory",
             ),
+            (
+                "mkdir -p data/over/u data/over/w; mount -t overlay -o \
+                 lowerdir=etc,upperdir=$PWD/data/over/u,workdir=$PWD/data/over/w none etc; mount -t tmpfs none data",
+                "an overlay whose upper directory is hidden",
+            ),
         ] {
             match tell(mount) {
                 Some(found) => assert!(!found, "{what}"),
@@ -334,6 +351,11 @@ mod tests {
         assert_eq!(upper("/etc/machine-id"), Some("/run/etc".into()));
         assert_eq!(upper("/var/lib/dbus/machine-id"), Some("/run/all".into()));
         assert_eq!(upper("/etcetera/x"), None);
+        let blanks = "1 0 0:1 / / rw - overlay root rw,lowerdir=/l,upperdir=/my\\040disk\\054/x,workdir=/w\n\
+                      2 1 0:2 / /a\\040b rw - overlay b rw,upperdir=/c\\134d\\9,workdir=/w\n";
+        let upper = |file| upper_directory(blanks, Path::new(file));
+        assert_eq!(upper("/etc/machine-id"), Some("/my disk,/x".into()));
+        assert_eq!(upper("/a b/machine-id"), Some("/c\\d\\9".into()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | reach a file or directory that nobody else can change or turn elsewhere | [`open_file`], [`open_directory`], [`make_directory`] |
 //! | take from others what is ours; make what is nobody else's | [`make_private`], [`made_privately`] |
 //! | look at a file of whomever, and act on nothing in it | [`peek_file`] |
+//! | know a container, where a platform opens files to a group | [`in_container`], [`is_container_root`] |
 //! | replace a file as a whole | [`write_atomically`], [`remove_leftovers`] |
 //!
 //! The rule is that of sshd's `StrictModes`: each directory from `/` on, each symbolic link on the way and the file itself
@@ -33,6 +34,7 @@
 //! # }
 //! ```
 
+mod container;
 mod error;
 mod group;
 mod namespace;
@@ -41,6 +43,7 @@ mod private;
 mod walk;
 mod write;
 
+pub use container::{in_container, is_container_root};
 pub use error::FileError;
 pub use owners::Owners;
 pub use private::{made_privately, make_private};
