@@ -36,6 +36,7 @@
 
 mod container;
 mod error;
+mod exceptions;
 mod group;
 mod namespace;
 mod owners;
@@ -47,5 +48,8 @@ pub use container::{in_container, is_container_root};
 pub use error::FileError;
 pub use owners::Owners;
 pub use private::{made_privately, make_private};
-pub use walk::{look_for_directory, make_directory, open_directory, open_file, peek_file};
+pub use walk::{
+    look_for_directory, look_for_file, look_for_parent, make_directory, make_parent, open_directory,
+    open_file, peek_file,
+};
 pub use write::{remove_leftovers, write_atomically};

@@ -2,8 +2,8 @@
 
 use std::fs::read_to_string;
 
-/// Whether this is the overflow user in a namespace that has no such user itself: the owner is outside. Whoever made the
-/// namespace put that directory before it, and `/` is one of them in a sandbox of an ordinary user.
+/// Whether this is the overflow user in a namespace that has no such user itself: the owner is outside. It may be anybody
+/// there, so only what whoever made the namespace put there is good: `/`, what is at the top, and mount points.
 pub(crate) fn is_outside(owner: u32) -> bool {
     let read = |path| read_to_string(path).unwrap_or_default();
     read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(owner)

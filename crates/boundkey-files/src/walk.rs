@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::exceptions::{self, Below};
 use crate::{FileError, Owners};
 
 /// Links that may be on one way.
@@ -34,7 +35,8 @@ pub fn open_file(path: &Path, owners: &Owners) -> Result<File, FileError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&place.parent, &place.name, flags, Mode::empty()).map_err(io)?;
     let stat = rustix::fs::fstat(&file).map_err(io)?;
-    owners.check(&place.path, &stat)?;
+    exceptions::check(owners, &file, &place.path, &stat)?;
+    place.below.check(owners, &stat)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(File::from(file)),
         kind => Err(wrong_kind(&place.path, kind, "plain file")),
@@ -94,11 +96,62 @@ pub fn look_for_directory(path: &Path, owners: &Owners) -> Result<Option<OwnedFd
     match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(&place.parent, &place.name, flags, Mode::empty());
-            opened.map(Some).map_err(|e| FileError::io("open", &place.path, e))
+            place.open(flags, owners).map(Some)
         }
         kind => Err(wrong_kind(&place.path, kind, "directory")),
     }
+}
+
+/// The same for a plain file: it is opened, the way to it is checked, the file itself is not.
+///
+/// # Errors
+/// As [`open_file`].
+pub fn look_for_file(path: &Path, owners: &Owners) -> Result<Option<File>, FileError> {
+    let place = match Walk::new(path, owners, None)?.into_entry() {
+        Err(error) if error.is_absent() => return Ok(None),
+        place => place?,
+    };
+    let Some(found) = place.found else { return Ok(None) };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            place.open(flags, owners).map(|file| Some(File::from(file)))
+        }
+        kind => Err(wrong_kind(&place.path, kind, "plain file")),
+    }
+}
+
+/// The directory above a directory that is to be used, absent ones made with this mode. It may be open only for finding the
+/// way (`O_PATH`).
+///
+/// # Errors
+/// As [`open_file`].
+pub fn make_parent(path: &Path, owners: &Owners, mode: u32) -> Result<OwnedFd, FileError> {
+    parent(path, owners, Some(mode))
+}
+
+/// Whether the way to a directory that is to be used is good as far as it is there; nothing is made. The directory above it,
+/// if there is one.
+///
+/// # Errors
+/// As [`open_file`].
+pub fn look_for_parent(path: &Path, owners: &Owners) -> Result<Option<OwnedFd>, FileError> {
+    match parent(path, owners, None) {
+        Err(error) if error.is_absent() => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn parent(path: &Path, owners: &Owners, make: Option<u32>) -> Result<OwnedFd, FileError> {
+    let (above, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or(OsStr::new(".")));
+    let walk = Walk::new(above, owners, make)?.through()?;
+    match rustix::fs::statat(&walk.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => walk.below.check(owners, &stat)?,
+        // Whoever makes it there is its owner.
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(FileError::io("look at", path, error)),
+    }
+    walk.open()
 }
 
 fn wrong_kind(path: &Path, kind: FileType, expected: &'static str) -> FileError {
@@ -118,6 +171,16 @@ struct Place {
     /// Without links.
     path: PathBuf,
     found: Option<Stat>,
+    below: Below,
+}
+
+impl Place {
+    fn open(&self, flags: OFlags, owners: &Owners) -> Result<OwnedFd, FileError> {
+        let failed = |e| FileError::io("open", &self.path, e);
+        let opened = rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty()).map_err(failed)?;
+        self.below.check(owners, &rustix::fs::fstat(&opened).map_err(failed)?)?;
+        Ok(opened)
+    }
 }
 
 /// From `/` to where a path leads, one component after the other.
@@ -132,6 +195,7 @@ struct Walk<'a> {
     left: VecDeque<OsString>,
     links: usize,
     steps: usize,
+    below: Below,
 }
 
 /// What came of one component.
@@ -145,21 +209,33 @@ impl<'a> Walk<'a> {
     fn new(given: &'a Path, owners: &'a Owners, make: Option<u32>) -> Result<Self, FileError> {
         let absolute = std::path::absolute(given).map_err(|e| FileError::io("find", given, e))?;
         let left = names(&absolute).collect();
-        let directory = open_root(owners)?;
-        Ok(Self { given, owners, make, directory, plain: "/".into(), left, links: 0, steps: 0 })
+        let (directory, below) = open_root(owners)?;
+        Ok(Self { given, owners, make, directory, plain: "/".into(), left, links: 0, steps: 0, below })
     }
 
-    /// All components are directories.
-    fn into_directory(mut self) -> Result<OwnedFd, FileError> {
+    /// All components are directories, and the last one is used itself.
+    fn into_directory(self) -> Result<OwnedFd, FileError> {
+        let walk = self.through()?;
+        walk.below.check_end()?;
+        walk.open()
+    }
+
+    fn through(mut self) -> Result<Self, FileError> {
         while let Some(name) = self.left.pop_front() {
             if let Step::Last(name, found) = self.step(name)? {
                 self.enter(&name, found)?;
             }
         }
+        Ok(self)
+    }
+
+    /// Only to find the way was it opened so far: so it stays where there is leave to enter, not to read.
+    fn open(self) -> Result<OwnedFd, FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // Only to find the way was it opened so far.
-        rustix::fs::openat(&self.directory, ".", flags, Mode::empty())
-            .map_err(|e| FileError::io("open", &self.plain, e))
+        match rustix::fs::openat(&self.directory, ".", flags, Mode::empty()) {
+            Err(Errno::ACCESS) => Ok(self.directory),
+            opened => opened.map_err(|e| FileError::io("open", &self.plain, e)),
+        }
     }
 
     /// All but the last component are directories.
@@ -167,13 +243,20 @@ impl<'a> Walk<'a> {
         while let Some(name) = self.left.pop_front() {
             if let Step::Last(name, found) = self.step(name)? {
                 let path = self.plain.join(&name);
-                return Ok(Place { parent: self.directory, name, path, found });
+                return Ok(Place { parent: self.directory, name, path, found, below: self.below });
             }
         }
         // `/` itself, or a way that ends in `..`.
+        self.below.check_end()?;
         let found =
             rustix::fs::fstat(&self.directory).map_err(|e| FileError::io("look at", &self.plain, e))?;
-        Ok(Place { parent: self.directory, name: ".".into(), path: self.plain, found: Some(found) })
+        Ok(Place {
+            parent: self.directory,
+            name: ".".into(),
+            path: self.plain,
+            found: Some(found),
+            below: Below::default(),
+        })
     }
 
     fn step(&mut self, name: OsString) -> Result<Step, FileError> {
@@ -204,6 +287,7 @@ impl<'a> Walk<'a> {
         match found {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 self.owners.check(&here, &stat)?;
+                self.below.check(self.owners, &stat)?;
                 self.links += 1;
                 let target = rustix::fs::readlinkat(&self.directory, &name, Vec::new())
                     .map_err(|e| FileError::io("read", &here, e))?;
@@ -231,7 +315,7 @@ impl<'a> Walk<'a> {
         let opened = rustix::fs::openat(&self.directory, name, flags, Mode::empty());
         let opened = opened.map_err(|e| FileError::io("open", &here, e))?;
         let stat = rustix::fs::fstat(&opened).map_err(|e| FileError::io("look at", &here, e))?;
-        self.owners.check(&here, &stat)?;
+        self.below = self.below.enter(self.owners, &self.directory, &opened, &here, &stat)?;
         (self.directory, self.plain) = (opened, here);
         Ok(())
     }
@@ -247,7 +331,7 @@ impl<'a> Walk<'a> {
 
     /// Goes to a directory whose path holds no links, from `/` on again.
     fn restart(&mut self, to: &Path) -> Result<(), FileError> {
-        self.directory = open_root(self.owners)?;
+        (self.directory, self.below) = open_root(self.owners)?;
         self.plain = "/".into();
         for part in names(to).rev().filter(|part| part != "/") {
             self.left.push_front(part);
@@ -256,13 +340,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn open_root(owners: &Owners) -> Result<OwnedFd, FileError> {
+fn open_root(owners: &Owners) -> Result<(OwnedFd, Below), FileError> {
     let root = Path::new("/");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| FileError::io("open", root, e))?;
     let stat = rustix::fs::fstat(&opened).map_err(|e| FileError::io("look at", root, e))?;
-    owners.check(root, &stat)?;
-    Ok(opened)
+    let below = Below::root(owners, &opened, &stat)?;
+    Ok((opened, below))
 }
 
 fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {

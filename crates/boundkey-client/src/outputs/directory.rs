@@ -102,12 +102,12 @@ pub(super) struct Place {
 impl Place {
     /// Opens the directory, and makes it if it is absent.
     fn open(path: &Path, wanted: &Wanted) -> Result<Self, OutputError> {
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some(name) = path.file_name() else {
             return Err(OutputError::NotADirectory(path.to_owned()));
         };
         let error =
             |action, error: Errno| OutputError::Io { action, path: path.to_owned(), source: error.into() };
-        let parent = super::parent::open(above, wanted.user.map(rustix::fs::Uid::as_raw))?;
+        let parent = super::parent::open(path, wanted.user.map(rustix::fs::Uid::as_raw))?;
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => false,
@@ -201,7 +201,12 @@ impl Place {
             }
         };
         if self.created {
-            rustix::fs::fsync(&self.parent).map_err(|e| self.error("sync", e))?;
+            match rustix::fs::fsync(&self.parent) {
+                // Open only for finding the way: it may not be read.
+                Err(Errno::BADF) => rustix::fs::syncfs(&self.dir),
+                synced => synced,
+            }
+            .map_err(|e| self.error("sync", e))?;
         }
         Ok(how)
     }

@@ -7,19 +7,28 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use boundkey_files::{FileError, Owners, make_directory};
+use boundkey_files::{FileError, Owners, look_for_parent, make_parent};
 
 use super::OutputError;
 
-/// Makes the directory if it is absent, and opens it. `owner`: the user that the output is for.
-pub(super) fn open(path: &Path, owner: Option<u32>) -> Result<OwnedFd, OutputError> {
-    make_directory(path, &Owners::of_process().or(owner), 0o755).map_err(|error| match error {
+/// Makes the directory above this output if it is absent, and opens it. `owner`: the user that the output is for.
+pub(super) fn open(output: &Path, owner: Option<u32>) -> Result<OwnedFd, OutputError> {
+    make_parent(output, &Owners::of_process().or(owner), 0o755).map_err(|error| refused(error, owner))
+}
+
+/// The same, made by nobody; none if it is absent.
+pub(super) fn look(output: &Path, owner: Option<u32>) -> Result<Option<OwnedFd>, OutputError> {
+    look_for_parent(output, &Owners::looked_at_by_process().or(owner)).map_err(|error| refused(error, owner))
+}
+
+fn refused(error: FileError, owner: Option<u32>) -> OutputError {
+    match error {
         // Not the advice to take a user's home from him.
         FileError::Owner { what: "the directory", path, owner: theirs, mode, .. } if owner.is_none() => {
             OutputError::NoOwner { path, owner: theirs, mode }
         }
         other => other.into(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -34,7 +43,7 @@ mod tests {
         let base = dir.path().canonicalize().unwrap();
         std::fs::create_dir(base.join("home")).unwrap();
         symlink("home", base.join("link")).unwrap();
-        let opened = open(&base.join("link/new/deep"), None).unwrap();
+        let opened = open(&base.join("link/new/deep/out"), None).unwrap();
         let found = std::fs::metadata(base.join("home/new/deep")).unwrap();
         assert_eq!(rustix::fs::fstat(&opened).unwrap().st_ino, found.ino());
         assert_eq!(found.mode() & 0o7777, 0o755);
@@ -45,9 +54,9 @@ mod tests {
         }
         let home = base.join("home");
         chown(&home, Some(12345), None).unwrap();
-        open(&home.join("below"), Some(12345)).expect("a directory of the owner");
+        open(&home.join("below/out"), Some(12345)).expect("a directory of the owner");
         for owner in [None, Some(12346)] {
-            let error = open(&home.join("other"), owner).unwrap_err().to_string();
+            let error = open(&home.join("other/out"), owner).unwrap_err().to_string();
             let allowed =
                 if owner.is_none() { "root, or the output's own user" } else { "root or user 12346" };
             let start = format!(
@@ -59,7 +68,7 @@ mod tests {
             assert_eq!(error.ends_with(hint), owner.is_none(), "{error}");
         }
         lchown(base.join("link"), Some(12345), None).unwrap();
-        let error = open(&base.join("link/other"), Some(12345)).unwrap_err().to_string();
+        let error = open(&base.join("link/other/out"), Some(12345)).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("the symbolic link {}/link belongs to user 12345", base.display())),
             "{error}"
