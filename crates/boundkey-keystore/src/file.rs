@@ -11,6 +11,7 @@ use boundkey_files::{
     FileError, Owners, look_for_directory, make_directory, make_private, open_directory, remove_leftovers,
     write_atomically,
 };
+use boundkey_text::clean;
 use rustix::fs::{FileType, OFlags};
 use zeroize::Zeroizing;
 
@@ -186,7 +187,7 @@ fn stranger_in(directory: &OwnedFd, path: &Path) -> Result<Option<String>, FileE
             return Ok(None);
         }
         if !name.starts_with('.') && name != "lost+found" {
-            stranger.get_or_insert(name);
+            stranger.get_or_insert(clean(&name, 255));
         }
     }
     Ok(stranger)

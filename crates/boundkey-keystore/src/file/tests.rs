@@ -165,6 +165,9 @@ fn a_directory_of_something_else_is_neither_used_nor_changed() {
         path.display()
     );
     assert_eq!((error, mode(&path)), (expected, 0o755));
+    fs::rename(path.join("passwd"), path.join("\u{1b}[2J\u{202e}")).unwrap();
+    let error = try_open(&path).unwrap_err().to_string();
+    assert!(error.contains("(it holds `\\u{1b}[2J\\u{202e}`)"), "{error}");
     let shared = root.path().join("shared");
     fs::create_dir(&shared).unwrap();
     set_mode(&shared, 0o1777);
