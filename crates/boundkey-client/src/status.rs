@@ -19,6 +19,8 @@ use crate::running::lock_holder;
 const NOTES: &str = "status.json";
 /// The longest notes that are read.
 const MOST_NOTES: usize = 1024 * 1024;
+/// Characters of a text in them.
+const MOST_SHOWN: usize = 4096;
 /// A renewal may be this late before it counts as overdue.
 const SLACK: time::Duration = time::Duration::minutes(5);
 
@@ -87,7 +89,25 @@ impl Notes {
     /// Those left in a data directory; none if there are none or they cannot be read: they are notes, no more.
     pub fn read(data_dir: &Path) -> Self {
         let text = peek_file(&data_dir.join(NOTES), MOST_NOTES).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        serde_json::from_slice::<Self>(&text).unwrap_or_default().cleaned()
+    }
+
+    /// What whoever wrote them said, as it may be shown anywhere.
+    fn cleaned(mut self) -> Self {
+        let mut texts: Vec<&mut String> =
+            [&mut self.proxy, &mut self.identity_error, &mut self.revoked_keys_error]
+                .into_iter()
+                .flatten()
+                .collect();
+        for output in &mut self.outputs {
+            texts.push(&mut output.kind);
+            texts.extend(
+                [&mut output.written, &mut output.error, &mut output.reload_error].into_iter().flatten(),
+            );
+            texts.extend(&mut output.warnings);
+        }
+        texts.into_iter().for_each(|text| *text = boundkey_text::clean(text, MOST_SHOWN));
+        self
     }
 
     /// Leaves them in a data directory.
@@ -190,7 +210,7 @@ impl Status {
             obtained_at: identity.map(|i| i.obtained_at),
             certificates_expire_at: identity.map(|i| i.not_after),
             next_renewal_at: next,
-            last_error: state.last_error.clone(),
+            last_error: state.last_error.as_deref().map(|error| boundkey_text::clean(error, MOST_SHOWN)),
             last_error_at: state.last_error_at,
             proxy: notes.proxy,
             identity_error: notes.identity_error,
@@ -263,6 +283,37 @@ mod tests {
         let status = Status::of(state, notes, Path::new("/data"), pid, now);
         assert_eq!(status.healthy, status.problems.is_empty());
         status.problems
+    }
+
+    #[test]
+    fn notes_and_errors_are_shown_as_plain_text_whoever_wrote_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let bad = || Some("a\u{1b}[2J\u{202e}\nb".to_owned());
+        let output = OutputNote {
+            error: bad(),
+            reload_error: bad(),
+            warnings: bad().into_iter().collect(),
+            ..OutputNote::default()
+        };
+        let notes = Notes { proxy: bad(), identity_error: bad(), outputs: vec![output], ..Notes::default() };
+        std::fs::write(dir.path().join(NOTES), serde_json::to_vec(&notes).unwrap()).unwrap();
+        let state = AgentState { last_error: bad(), ..joined() };
+        std::fs::write(dir.path().join("state.json"), state.to_json()).unwrap();
+        std::fs::set_permissions(
+            dir.path().join("state.json"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
+        let status = Status::of_data_dir(dir.path(), None, datetime!(2026-01-01 6:00 UTC)).unwrap();
+        let plain = "a\\u{1b}[2J\\u{202e}\\nb";
+        assert_eq!(status.last_error.as_deref(), Some(plain));
+        assert_eq!((status.proxy.as_deref(), status.outputs[0].error.as_deref()), (Some(plain), Some(plain)));
+        let shown = serde_json::to_string(&status).unwrap();
+        assert!(
+            !shown.contains("\u{202e}") && !shown.contains("\\u001b") && !shown.contains("a\\n"),
+            "{shown}"
+        );
+        assert_eq!(Notes::read(dir.path()).cleaned(), Notes::read(dir.path()), "once is enough");
     }
 
     #[test]
