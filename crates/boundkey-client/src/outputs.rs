@@ -18,8 +18,8 @@ mod version;
 
 pub use access::AccessError;
 pub use access::Wanted;
-pub(crate) use directory::digest_of;
 pub use directory::{Digests, Outcome, Replaced};
+pub(crate) use directory::{check_place, digest_of};
 pub use files::{HOST_KEY_NAME, Material};
 pub use reload::{ReloadError, run_reload};
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use boundkey_files::{Owners, look_for_directory};
+
 use super::{AgentConfig, Credential, OutputConfig, OutputKind};
+use crate::outputs::OutputError;
 
 impl AgentConfig {
     /// Everything that this configuration names and this machine does not have, a sentence each; nothing is changed.
@@ -23,12 +26,12 @@ impl AgentConfig {
         let mut note = |fault: Option<String>| faults.extend(fault);
         note(self.credential_fault());
         note(self.trust.load().err().map(|error| crate::agent::report(&error)));
-        note(not_a_directory("agent.data_dir", &self.data_dir));
+        note(data_dir_fault(&self.data_dir));
         for (number, output) in self.outputs.iter().enumerate() {
             let field = format!("outputs[{number}]");
             note(access_fault(&field, output));
             note(host_key_fault(&field, output));
-            note(not_a_directory(&format!("{field}.path"), &output.path));
+            note(place_fault(&field, output));
         }
         faults
     }
@@ -55,8 +58,16 @@ fn host_key_fault(field: &str, output: &OutputConfig) -> Option<String> {
     Some(format!("{field}.host_key: {}", crate::agent::report(&error)))
 }
 
-/// A place that is not there yet can be made; one that is something else cannot be used.
-fn not_a_directory(field: &str, path: &Path) -> Option<String> {
-    let found = std::fs::metadata(path).ok()?;
-    (!found.is_dir()).then(|| format!("{field}: {} is no directory; allowed: a directory", path.display()))
+/// A place that is not there yet can be made, if the way to it is good; one that is something else cannot be used.
+fn data_dir_fault(path: &Path) -> Option<String> {
+    let error = look_for_directory(path, &Owners::looked_at_by_process()).err()?;
+    Some(format!("agent.data_dir: {}", crate::agent::report(&error)))
+}
+
+fn place_fault(field: &str, output: &OutputConfig) -> Option<String> {
+    match crate::outputs::check_place(&output.path, &output.access) {
+        // Said of the user or group itself.
+        Ok(()) | Err(OutputError::Access(_)) => None,
+        Err(error) => Some(format!("{field}.path: {}", crate::agent::report(&error))),
+    }
 }

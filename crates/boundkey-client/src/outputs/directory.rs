@@ -29,6 +29,7 @@ use super::attributes::{Attributes, has_acl};
 use super::files::OutFile;
 use super::version;
 use super::{OutputError, Written};
+use crate::config::FileAccess;
 
 /// How the content of a directory was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,29 @@ pub(super) struct Place {
     pub(super) warnings: Vec<String>,
 }
 
+/// Whether the directory could be opened or made, as far as can be seen; nothing is made.
+pub(crate) fn check_place(path: &Path, access: &FileAccess) -> Result<(), OutputError> {
+    let wanted = super::resolve_access(access)?;
+    match super::parent::look(path, wanted.user.map(rustix::fs::Uid::as_raw))? {
+        Some(parent) => find(&parent, path).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Whether the directory is there, in the one above it.
+fn find(parent: &OwnedFd, path: &Path) -> Result<bool, OutputError> {
+    let name = path.file_name().ok_or_else(|| OutputError::NotADirectory(path.to_owned()))?;
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(true),
+            FileType::Symlink => Err(OutputError::SymbolicLink(path.to_owned())),
+            _ => Err(OutputError::NotADirectory(path.to_owned())),
+        },
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(OutputError::Io { action: "look at", path: path.to_owned(), source: error.into() }),
+    }
+}
+
 impl Place {
     /// Opens the directory, and makes it if it is absent.
     fn open(path: &Path, wanted: &Wanted) -> Result<Self, OutputError> {
@@ -108,18 +132,10 @@ impl Place {
         let error =
             |action, error: Errno| OutputError::Io { action, path: path.to_owned(), source: error.into() };
         let parent = super::parent::open(path, wanted.user.map(rustix::fs::Uid::as_raw))?;
-        let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => false,
-                FileType::Symlink => return Err(OutputError::SymbolicLink(path.to_owned())),
-                _ => return Err(OutputError::NotADirectory(path.to_owned())),
-            },
-            Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&parent, name, Mode::RWXU).map_err(|e| error("create", e))?;
-                true
-            }
-            Err(refused) => return Err(error("look at", refused)),
-        };
+        let created = !find(&parent, path)?;
+        if created {
+            rustix::fs::mkdirat(&parent, name, Mode::RWXU).map_err(|e| error("create", e))?;
+        }
         let dir = version::open_dir(&parent, name).map_err(|e| error("open", e))?;
         let (path, name) = (path.to_owned(), name.to_owned());
         let mut place = Self { path, dir, parent, name, created, warnings: Vec::new() };
