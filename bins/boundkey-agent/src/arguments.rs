@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR};
+use anyhow::Context as _;
+use boundkey_client::config::{AgentConfig, DEFAULT_DATA_DIR, Environment};
 use boundkey_console::{CompletionOptions, LogOptions, ManOptions};
 use clap::{Args, Parser, Subcommand};
 
@@ -62,26 +63,37 @@ pub(crate) struct Place {
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/boundkey.yaml";
 
 impl Place {
-    /// Without a configuration at the usual place, the usual data directory.
+    /// To act on: no configuration that others can change says where. Without one at the usual place, the usual directory.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
-        self.find().map(|(dir, _)| dir)
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        if self.is_absent() {
+            return Ok(PathBuf::from(DEFAULT_DATA_DIR));
+        }
+        let config = AgentConfig::load(&self.config, Environment::default());
+        config
+            .map(|config| config.data_dir)
+            .context("no data directory: mend this, or name one with --data-dir")
     }
 
-    /// The data directory, and the configuration if there is one for it.
-    pub(crate) fn find(&self) -> anyhow::Result<(PathBuf, Option<AgentConfig>)> {
-        let absent = self.config.as_os_str() == DEFAULT_CONFIG && !self.config.exists();
+    /// To look at: the data directory, and the configuration if there is one for it.
+    pub(crate) fn look(&self) -> anyhow::Result<(PathBuf, Option<AgentConfig>)> {
         match &self.data_dir {
             // Named otherwise, the configuration is only of use if it is this agent's.
             Some(dir) => {
                 let config = AgentConfig::look_at(&self.config).ok();
                 Ok((dir.clone(), config.filter(|config| config.data_dir == *dir)))
             }
-            None if absent => Ok((PathBuf::from(DEFAULT_DATA_DIR), None)),
-            // These commands act on nothing else that is in it.
+            None if self.is_absent() => Ok((PathBuf::from(DEFAULT_DATA_DIR), None)),
             None => {
                 let config = AgentConfig::look_at(&self.config)?;
                 Ok((config.data_dir.clone(), Some(config)))
             }
         }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.config.as_os_str() == DEFAULT_CONFIG && !self.config.exists()
     }
 }

@@ -438,7 +438,6 @@ fn a_configuration_is_checked_with_all_that_it_names_and_nothing_is_made() {
         format!("cannot read `registration_secret_path` {}: No such file or directory", secret.display()),
         format!("`ca_file` {here}/ca.pem holds no PEM certificate"),
         "outputs[0]: this system has no user `no-such-user`".to_owned(),
-        format!("outputs[0].path: {here}/file is no directory; allowed: a directory"),
         "outputs[1]: this system has no group `no-such-group`".to_owned(),
         format!("outputs[2].host_key: cannot use the host key {here}/rsa.pub"),
     ];
@@ -447,6 +446,75 @@ fn a_configuration_is_checked_with_all_that_it_names_and_nothing_is_made() {
         assert!(line.contains(expected.as_str()), "{line}\nis not\n{expected}");
     }
     assert!(!dir.path().join("data").exists() && !dir.path().join("two").exists(), "nothing was made");
+}
+
+#[test]
+fn a_configuration_whose_places_start_would_refuse_is_not_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let here = dir.path().canonicalize().unwrap();
+    let here = here.display();
+    std::fs::create_dir_all(at("loose/sub")).unwrap();
+    std::fs::create_dir(at("real")).unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    std::os::unix::fs::symlink("real", at("link")).unwrap();
+    std::fs::set_permissions(at("loose"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let check = |data: &str, outputs: &str| {
+        let text = format!(
+            "agent:\n  data_dir: {here}/{data}\n  join_params: {{token_name: t}}\n  server: 127.0.0.1:1\noutputs: [{outputs}]\n"
+        );
+        std::fs::write(at("a.yaml"), text).unwrap();
+        run(&["check-config", "-c", path(&at("a.yaml"))])
+    };
+    let loose = format!("the directory {here}/loose can be changed by other users");
+    for (data, output, said) in [
+        ("loose/agent", String::new(), format!("agent.data_dir: {loose}")),
+        ("loose/sub/agent", String::new(), format!("agent.data_dir: {loose}")),
+        ("file", String::new(), format!("agent.data_dir: {here}/file is a file, expected a directory")),
+        ("data", format!("{{type: tls, path: {here}/loose/out}}"), format!("outputs[0].path: {loose}")),
+        (
+            "data",
+            format!("{{type: tls, path: {here}/link}}"),
+            format!("outputs[0].path: {here}/link is a symbolic link"),
+        ),
+        (
+            "data",
+            format!("{{type: tls, path: {here}/file}}"),
+            format!("outputs[0].path: {here}/file is no directory"),
+        ),
+        (
+            "data",
+            format!("{{type: tls, path: {here}/file/out}}"),
+            format!("outputs[0].path: {here}/file is a file"),
+        ),
+    ] {
+        let (status, out, err) = check(data, &output);
+        assert_eq!((status, out.as_str()), (1, ""), "{data} {output}");
+        assert!(err.contains(&said), "{err}\nis not\n{said}");
+    }
+    let (status, _, err) =
+        check("data", &format!("{{type: tls, path: {here}/new/deep/out}}, {{type: tls, path: {here}/real}}"));
+    assert_eq!(status, 0, "{err}");
+    assert!(!at("new").exists() && !at("data").exists(), "nothing was made");
+}
+
+#[test]
+fn nothing_is_done_at_the_word_of_a_configuration_that_others_can_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = config(dir.path(), "");
+    let data = dir.path().join("data");
+    assert_eq!(run(&["keypair", "create", "--storage", path(&data)]).0, 0);
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    for command in [&["forget", "--yes"][..], &["renew"]] {
+        let (status, _, err) = run(&[command, &["-c", path(&file)]].concat());
+        assert_eq!(status, 1, "{err}");
+        assert!(err.contains("can be changed by other users") && err.contains("--data-dir"), "{err}");
+    }
+    assert!(data.join("state.json").exists());
+    let (_, out, _) = run(&["status", "-c", path(&file)]);
+    assert!(out.contains("has not joined yet"), "{out}");
+    assert_eq!(run(&["forget", "--yes", "--data-dir", path(&data)]).0, 0);
+    assert!(!data.join("state.json").exists());
 }
 
 #[test]

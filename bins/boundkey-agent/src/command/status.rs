@@ -24,7 +24,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
-    let (data_dir, config) = options.place.find()?;
+    let (data_dir, config) = options.place.look()?;
     let status = Status::of_data_dir(&data_dir, config.as_ref(), now)?;
     print_as(options.format.format, &status, || text(&status, now))?;
     Ok(if status.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
