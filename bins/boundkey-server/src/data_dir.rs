@@ -1,14 +1,14 @@
 //! The data directory: made, checked, locked; and the master key in it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use boundkey_files::{
-    Owners, look_for_directory, make_directory, make_private, open_directory, open_file, remove_leftovers,
-    write_atomically,
+    Owners, look_for_directory, look_for_file, make_directory, make_private, open_directory, open_file,
+    remove_leftovers, write_atomically,
 };
 use boundkey_service::{Entropy, MasterKey};
 use boundkey_text::clean;
@@ -19,6 +19,8 @@ const OURS: &[&str] = &["server.lock", "master.key", "store.sqlite"];
 /// The environment variable that may hold the master key's file, and the systemd credential's name.
 const MASTER_VARIABLE: &str = "BOUNDKEY_MASTER_KEY";
 const MASTER_FILE: &str = "master.key";
+/// A master key has some hundred bytes.
+const LONGEST_KEY_FILE: usize = 64 * 1024;
 
 /// A directory that this process alone uses, as long as this value lives.
 pub(crate) struct DataDir {
@@ -171,10 +173,10 @@ fn given_master_key() -> anyhow::Result<Option<(String, Zeroizing<Vec<u8>>)>> {
         None => None,
         Some(directory) => {
             let path = Path::new(&directory).join(MASTER_FILE);
-            match std::fs::read(&path) {
-                Ok(text) => Some((path.display().to_string(), Zeroizing::new(text))),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            match open_file(&path, &Owners::of_process()) {
+                Ok(file) => Some((path.display().to_string(), read_bounded(file, &path)?)),
+                Err(error) if error.is_absent() => None,
+                Err(error) => return Err(error).with_context(|| format!("cannot use {}", path.display())),
             }
         }
     };
@@ -191,12 +193,26 @@ fn parse_master_key(text: &[u8], source: &str) -> anyhow::Result<MasterKey> {
 fn read_master_key(path: &Path) -> anyhow::Result<MasterKey> {
     let shown = path.display();
     // First what is ours: a platform may have opened it to a group.
-    let found = File::open(path).with_context(|| format!("cannot read {shown}"))?;
-    tighten(&found, path, 0o600)?;
-    let mut file = open_file(path, &Owners::of_process()).with_context(|| format!("cannot use {shown}"))?;
-    let mut text = Zeroizing::new(Vec::with_capacity(4096));
-    file.read_to_end(&mut text).with_context(|| format!("cannot read {shown}"))?;
+    let unusable = || format!("cannot use {shown}");
+    if let Some(found) = look_for_file(path, &Owners::of_process()).with_context(unusable)? {
+        tighten(&found, path, 0o600)?;
+    }
+    let file = open_file(path, &Owners::of_process()).with_context(unusable)?;
+    let text = read_bounded(file, path)?;
     parse_master_key(&text, &shown.to_string())
+}
+
+fn read_bounded(file: File, path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let shown = path.display();
+    // Room for everything at once: a growing buffer would leave unwiped copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(LONGEST_KEY_FILE + 1));
+    file.take(LONGEST_KEY_FILE as u64 + 1)
+        .read_to_end(&mut text)
+        .with_context(|| format!("cannot read {shown}"))?;
+    if text.len() > LONGEST_KEY_FILE {
+        bail!("{shown} holds no master key: it has more than {LONGEST_KEY_FILE} bytes");
+    }
+    Ok(text)
 }
 
 /// There is never half a master key.

@@ -320,6 +320,31 @@ fn an_empty_master_key_variable_is_one_that_is_not_set() {
 }
 
 #[test]
+fn a_master_key_is_read_with_a_bound_from_a_plain_file_that_nobody_else_changes() {
+    let place = directory();
+    let (given, data) = (place.path().join("given"), place.path().join("bk"));
+    let key = given.join("master.key");
+    fs::create_dir(&given).unwrap();
+    let said = |at: &Path| {
+        let mut command = command(&data, &["--cluster-name", "example.com"]);
+        refused(command.env("CREDENTIALS_DIRECTORY", at))
+    };
+    fs::write(&key, vec![b' '; 65 * 1024]).unwrap();
+    let text = said(&given);
+    assert!(text.contains("master.key holds no master key: it has more than 65536 bytes"), "{text}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
+    let text = said(&given);
+    assert!(text.contains("master.key can be changed by other users"), "{text}");
+    for dir in [&given, &data] {
+        let _ = fs::remove_file(dir.join("master.key"));
+        let made = Command::new("mkfifo").arg(dir.join("master.key")).status().expect("mkfifo");
+        assert!(made.success());
+        let text = said(if *dir == given { &given } else { place.path() });
+        assert!(text.contains("master.key is a device, pipe or socket, expected a plain file"), "{text}");
+    }
+}
+
+#[test]
 fn every_command_has_a_man_page() {
     let place = directory();
     let pages = place.path().join("man1");
