@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use boundkey_client::admin::AdminError;
 use boundkey_console::ask;
+use boundkey_proto::{Confirmation, Problem};
 
 /// Nobody may be hit.
 pub(crate) const NOBODY: &str = "false";
@@ -10,6 +11,9 @@ pub(crate) const NOBODY: &str = "false";
 const ANYBODY: &str = "true";
 /// Questions in a row, each because somebody else was hit than the one before said.
 const QUESTIONS: usize = 5;
+
+/// Tokens shown, however many the server names.
+const SHOWN: usize = 20;
 
 /// How a request begins that `--yes` may have confirmed.
 pub(crate) fn beforehand(yes: bool) -> String {
@@ -23,12 +27,41 @@ pub(crate) async fn confirmed<T>(
 ) -> Result<T> {
     for _ in 0..QUESTIONS {
         match send(&confirm).await {
-            Err(AdminError::Refused(problem)) if problem.confirmation.is_some() => {
-                ask(&problem.detail)?;
-                confirm = problem.confirmation.map_or(confirm, |confirmation| confirmation.tag);
+            Err(AdminError::Refused(problem)) => {
+                let (told, tag) = question(problem)?;
+                ask(&told)?;
+                confirm = tag;
             }
             other => return Ok(other?),
         }
     }
     bail!("whom this hits changes again and again; nothing was changed")
+}
+
+/// What is asked, and the tag that stands for yes. Any other problem is an error.
+pub(crate) fn question(problem: Box<Problem>) -> Result<(String, String), AdminError> {
+    match &problem.confirmation {
+        Some(confirmation) => Ok((told(&problem.detail, confirmation), confirmation.tag.clone())),
+        None => Err(AdminError::Refused(problem)),
+    }
+}
+
+/// Of one token the sentence says all; of several, each has a line.
+fn told(detail: &str, confirmation: &Confirmation) -> String {
+    let affected = &confirmation.affected;
+    if affected.len() < 2 {
+        return detail.to_owned();
+    }
+    let shown = &affected[..affected.len().min(SHOWN)];
+    let mut text = format!("{detail}:");
+    for affected in shown {
+        text.push_str(&format!("\n  {affected}: {}", affected.consequence));
+    }
+    let named = shown.iter().fold(0, |sum: u64, affected| sum.saturating_add(affected.machines));
+    match confirmation.machines.saturating_sub(named) {
+        0 => {}
+        1 => text.push_str("\n  and 1 more machine"),
+        more => text.push_str(&format!("\n  and {more} more machines")),
+    }
+    text
 }

@@ -6,7 +6,7 @@ use boundkey_client::admin::{AdminClient, AdminError, encode};
 use boundkey_console::{ask, print};
 
 use crate::arguments::{Context, RmOptions};
-use crate::confirm::{NOBODY, beforehand, confirmed};
+use crate::confirm::{NOBODY, beforehand, confirmed, question};
 use crate::failure::usage;
 use crate::get::{Kind, parse};
 
@@ -42,9 +42,10 @@ pub(crate) async fn remove(
         for ((kind, name), confirm) in targets.iter().zip(&mut confirms) {
             let dry = format!("{}&dry_run=true", path(*kind, name, NOBODY));
             match client.delete::<Removed>(&dry).await {
-                Err(AdminError::Refused(problem)) if problem.confirmation.is_some() => {
-                    told.push(problem.detail);
-                    *confirm = problem.confirmation.map(|known| known.tag).unwrap_or_default();
+                Err(AdminError::Refused(problem)) => {
+                    let (text, tag) = question(problem)?;
+                    told.push(text);
+                    *confirm = tag;
                 }
                 looked => drop(looked?),
             }

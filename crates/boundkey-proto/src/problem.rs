@@ -1,6 +1,9 @@
+use std::fmt;
+
 use boundkey_text::clean;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A refusal: RFC 9457 `application/problem+json`; also the errors of the administration API (then with `violations`).
 ///
@@ -72,6 +75,24 @@ pub struct Affected {
     /// What would happen to it: a sentence.
     #[serde(deserialize_with = "sentence")]
     pub consequence: String,
+}
+
+/// Who it is: a part of a sentence, to which [`Affected::consequence`] belongs.
+impl fmt::Display for Affected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = &self.token;
+        let bot = self.bot.as_ref().map(|bot| format!(", bot {bot}")).unwrap_or_default();
+        match (self.machines, &self.identity, &self.hostname) {
+            (1, Some(id), Some(hostname)) => write!(f, "{hostname} ({id}, token {token}{bot})")?,
+            (1, Some(id), None) => write!(f, "{id} (token {token}{bot})")?,
+            (1, None, _) => write!(f, "the machine of token {token}{bot}")?,
+            (many, ..) => write!(f, "{many} machines that share token {token}{bot}")?,
+        }
+        match self.last_joined_at.and_then(|at| at.format(&Rfc3339).ok()) {
+            Some(at) => write!(f, ", joined last at {at}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One fault of a resource.

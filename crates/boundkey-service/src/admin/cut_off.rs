@@ -116,35 +116,14 @@ fn tag(what: &str, hits: &[Hit]) -> String {
     hex(&sha256(&[b"boundkey confirmation", text.as_bytes()])[..16])
 }
 
+/// One sentence: whoever shows it makes lines of `confirmation.affected` where there are several.
 fn told(what: &str, hits: &[Hit], machines: u64) -> String {
     if let [Hit { affected, .. }] = hits {
-        return format!("`{what}` cuts off {}: {}", shown(affected), affected.consequence);
+        return format!("`{what}` cuts off {affected}: {}", affected.consequence);
     }
     let last = hits.iter().filter_map(|hit| hit.affected.last_joined_at).max();
     let last = last.map(|at| format!(", of which one joined at {}", rfc3339(at))).unwrap_or_default();
-    let mut text = format!("`{what}` cuts off {machines} machines of {} tokens{last}:", hits.len());
-    for Hit { affected, .. } in hits.iter().take(TOLD) {
-        text.push_str(&format!("\n  {}: {}", shown(affected), affected.consequence));
-    }
-    if hits.len() > TOLD {
-        text.push_str(&format!("\n  and those of {} more tokens", hits.len() - TOLD));
-    }
-    text
-}
-
-fn shown(affected: &Affected) -> String {
-    let Affected { token, machines, identity, hostname, bot, last_joined_at, .. } = affected;
-    let bot = bot.as_ref().map(|bot| format!(", bot {bot}")).unwrap_or_default();
-    let who = match (machines, identity, hostname) {
-        (1, Some(id), Some(hostname)) => format!("{hostname} ({id}, token {token}{bot})"),
-        (1, Some(id), None) => format!("{id} (token {token}{bot})"),
-        (1, None, _) => format!("the machine of token {token}{bot}"),
-        (many, ..) => format!("{many} machines that share token {token}{bot}"),
-    };
-    match last_joined_at {
-        Some(at) => format!("{who}, joined last at {}", rfc3339(*at)),
-        None => who,
-    }
+    format!("`{what}` cuts off {machines} machines of {} tokens{last}", hits.len())
 }
 
 fn hit(

@@ -159,3 +159,49 @@ fn a_bound_token_is_removed_only_with_a_word_more() {
     assert!(cluster.ctl(&["get", "token/web"]).failure().contains("token/web does not exist"));
     assert_eq!(cluster.ctl(&["get", "tokens", "--format", "json"]).success(), "[]\n");
 }
+
+/// What the server answers and what is shown of it are told apart only by the real pair of them.
+#[test]
+fn the_question_names_each_machine_on_a_line_of_its_own() {
+    let cluster = Cluster::start("question");
+    let names: Vec<String> = (1..=22).map(|number| format!("ci-{number:02}")).collect();
+    let mut resources = "kind: bot\nversion: v1\nmetadata: {name: ci}\n".to_owned();
+    for name in &names {
+        resources.push_str(&format!(
+            "---\nkind: token\nversion: v2\nmetadata: {{name: {name}}}\nspec: {{roles: [Bot], bot_name: ci, join_method: bound_keypair}}\n"
+        ));
+    }
+    cluster.create(&resources);
+    for name in &names {
+        cluster.agent_with(name, "").oneshot().success();
+    }
+    let said = cluster.ctl(&["bots", "rm", "ci"]).failure();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 23, "{said}");
+    assert!(
+        lines[0].starts_with(
+            "boundkeyctl: `bots rm ci` cuts off 22 machines of 22 tokens, of which one joined at "
+        ),
+        "{said}"
+    );
+    assert!(lines[0].ends_with("Z:"), "{said}");
+    for (line, name) in lines[1..21].iter().zip(&names) {
+        assert!(
+            line.starts_with("  ") && line.contains(&format!("token {name}, bot ci), joined last at ")),
+            "{line}"
+        );
+        assert!(line.ends_with("next join: refused: the token's bot is not there"), "{line}");
+    }
+    assert_eq!(lines[21], "  and 2 more machines", "{said}");
+    assert!(lines[22].starts_with("nothing was changed; to do it all the same: boundkeyctl "), "{said}");
+
+    let said = cluster.ctl(&["bound-keypair", "reset", "ci-01"]).failure();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with("boundkeyctl: `bound-keypair reset ci-01` cuts off "), "{said}");
+    assert!(
+        lines[0].ends_with("next join: only with the new registration secret: its key is unbound"),
+        "{said}"
+    );
+    cluster.ctl(&["bots", "rm", "ci", "--yes"]).success();
+}

@@ -145,11 +145,19 @@ async fn removing_a_bot_names_the_machines_of_its_tokens() {
         assert_eq!(refused.refused(), (409, "confirmation_required"));
         assert_eq!(refused.json["confirmation"]["machines"], 2);
         let detail = refused.json["detail"].as_str().unwrap();
-        assert!(
-            detail.starts_with("`bots rm ci` cuts off 2 machines of 2 tokens, of which one joined at "),
-            "{detail}"
+        assert_eq!(
+            detail,
+            "`bots rm ci` cuts off 2 machines of 2 tokens, of which one joined at 2026-05-01T12:00:00Z"
         );
-        assert!(detail.contains("next join: refused: the token's bot is not there"), "{detail}");
+        for (index, token) in ["a", "b"].into_iter().enumerate() {
+            let affected = &refused.json["confirmation"]["affected"][index];
+            assert_eq!((&affected["token"], &affected["bot"]), (&json!(token), &json!("ci")));
+            let consequence = affected["consequence"].as_str().unwrap();
+            assert!(
+                consequence.contains("next join: refused: the token's bot is not there"),
+                "{consequence}"
+            );
+        }
     }
     fixture.delete("/v1/bots/ci?dry_run=true&confirm=true").await.ok();
     fixture.get("/v1/bots/ci").await.ok();
