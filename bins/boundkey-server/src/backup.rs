@@ -1,10 +1,9 @@
 //! `backup` and `restore`: the store as one file. The master key is never part of it.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use boundkey_console::print;
+use boundkey_console::{ask, print};
 use boundkey_service::{
     Clock as _, InPlace, MasterKey, Parts, Service, ServiceConfig, SystemClock, SystemEntropy,
     remembered_cluster,
@@ -60,9 +59,9 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{} cannot be restored", args.file.display()))?;
         live_secrets(&*store, SystemClock.now()).await
     })?;
-    say(&warnings(&live))?;
-    if !args.yes && !confirmed()? {
-        bail!("nothing was changed");
+    match args.yes {
+        true => say(&warnings(&live))?,
+        false => ask(&warnings(&live))?,
     }
     put_in_place(&path, &coming)?;
     say(&format!("restored; the store that was there is kept as {}", path.join(KEPT).display()))
@@ -142,17 +141,6 @@ fn warnings(live: &[String]) -> String {
         ));
     }
     text
-}
-
-fn confirmed() -> anyhow::Result<bool> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
-        bail!("nothing was changed: say --yes, or answer at a terminal");
-    }
-    print("Restore? [y/N] ")?;
-    let mut answer = String::new();
-    input.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// A copy in the data directory that goes when it is not used.
