@@ -1,8 +1,8 @@
 //! What cuts machines off is confirmed: the server says whom it hits, and the answer stands for exactly that.
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use boundkey_client::admin::AdminError;
-use boundkey_console::ask;
+use boundkey_console::{Unconfirmed, ask};
 use boundkey_proto::{Confirmation, Problem};
 
 /// Nobody may be hit.
@@ -35,7 +35,16 @@ pub(crate) async fn confirmed<T>(
             other => return Ok(other?),
         }
     }
-    bail!("whom this hits changes again and again; nothing was changed")
+    bail!("whom this hits changes again and again; it was not done")
+}
+
+/// The error of a request after which others were carried out already: `done` says which, and how to go on.
+pub(crate) fn halfway(error: Error, done: &str) -> Error {
+    match error.downcast_ref::<Unconfirmed>() {
+        Some(Unconfirmed::NobodyToAsk { told, .. }) => anyhow!("{told}\n{done}"),
+        Some(Unconfirmed::Declined) => anyhow!("{done}"),
+        None => error.context(done.to_owned()),
+    }
 }
 
 /// What is asked, and the tag that stands for yes. Any other problem is an error.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::arguments::{Context, CreateOptions, source_name};
-use crate::confirm::{beforehand, confirmed};
+use crate::confirm::{beforehand, confirmed, halfway};
 use crate::output;
 
 /// Resources of one request, each request all or nothing.
@@ -35,15 +35,10 @@ pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> 
             let send =
                 async |confirm: &str| client.apply_confirmed(batch.clone(), options.force, confirm).await;
             let answer = confirmed(beforehand(options.yes.yes), send).await;
-            let answer = match done {
-                0 => answer?,
-                _ => answer.with_context(|| {
-                    format!(
-                        "{done} of {total} resources of {source} were applied, the {count} after them and the rest were \
-                         not; mend the cause and apply the whole file again with `create -f`, which changes nothing twice"
-                    )
-                })?,
-            };
+            let answer = answer.map_err(|error| match done {
+                0 => error,
+                _ => halfway(error, &unfinished(done, count, total, &source)),
+            })?;
             done += count;
             for applied in &answer.applied {
                 output::warnings(&applied.warnings);
@@ -59,6 +54,13 @@ pub(crate) async fn run(context: Context, options: CreateOptions) -> Result<()> 
         Format::Text => Ok(()),
         format => output::resource(Value::Array(shown), format),
     }
+}
+
+fn unfinished(done: usize, count: usize, total: usize, source: &str) -> String {
+    format!(
+        "{done} of {total} resources of {source} were applied, the {count} after them and the rest were not; mend the cause \
+         (to a question, `--yes` is the answer) and apply the whole file again with `create -f`, which changes nothing twice"
+    )
 }
 
 fn line(applied: &Applied) -> String {

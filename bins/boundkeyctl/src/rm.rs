@@ -6,7 +6,7 @@ use boundkey_client::admin::{AdminClient, AdminError, encode};
 use boundkey_console::{ask, print};
 
 use crate::arguments::{Context, RmOptions};
-use crate::confirm::{NOBODY, beforehand, confirmed, question};
+use crate::confirm::{NOBODY, beforehand, confirmed, halfway, question};
 use crate::failure::usage;
 use crate::get::{Kind, parse};
 
@@ -54,9 +54,19 @@ pub(crate) async fn remove(
             ask(&told.join("\n"))?;
         }
     }
-    for ((kind, name), confirm) in targets.iter().zip(confirms) {
+    for (done, ((kind, name), confirm)) in targets.iter().zip(confirms).enumerate() {
         let send = async |confirm: &str| client.delete::<Removed>(&path(*kind, name, confirm)).await;
-        let removed = confirmed(confirm, send).await?;
+        let removed = confirmed(confirm, send).await.map_err(|error| match done {
+            0 => error,
+            _ => halfway(
+                error,
+                &format!(
+                    "{done} of {} resources were removed, as printed; {name} and those after it were not; name only these \
+                     to go on (to a question, `--yes` is the answer)",
+                    targets.len()
+                ),
+            ),
+        })?;
         print(&format!("{}\n", removed.message))?;
     }
     Ok(())

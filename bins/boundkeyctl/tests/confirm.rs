@@ -17,7 +17,8 @@ struct Server {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// Refuses what was not confirmed by `true` or by the tag of its answer; keeps what it was asked.
+/// Refuses what was not confirmed by `true` or by the tag of its answer, unless it says that it is harmless; keeps what it
+/// was asked.
 fn server() -> Server {
     let place = tempfile::Builder::new().prefix("bkc-").tempdir_in("/tmp").expect("a directory");
     let listener = UnixListener::bind(place.path().join("admin.sock")).expect("a socket");
@@ -42,10 +43,15 @@ fn answer(stream: UnixStream, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
             break;
         }
     }
-    reader.read_exact(&mut vec![0; length])?;
+    let mut sent = vec![0; length];
+    reader.read_exact(&mut sent)?;
+    let harmless = String::from_utf8_lossy(&sent).contains("harmless")
+        || request.contains("/harmless?")
+        || (request.contains("/harmless-at-first?") && request.contains("dry_run=true"));
     let words: Vec<&str> = request.split(' ').take(2).collect();
     log.lock().expect("nobody panics").push(words.join(" "));
-    let confirmed = request.contains("confirm=true") || request.contains("confirm=0123abcd");
+    let yes = request.contains("confirm=true") || request.contains("confirm=0123abcd");
+    let confirmed = yes || harmless;
     let (status, body) = match confirmed {
         true => (
             "200 OK",
@@ -153,4 +159,46 @@ fn on_a_terminal_it_is_asked_and_no_is_the_default() {
             assert_eq!(said.contains("nothing was changed"), !done, "{said}");
         }
     }
+}
+
+#[test]
+fn a_file_of_several_parts_that_is_stopped_by_a_question_says_truly_what_was_applied() {
+    let server = server();
+    let file = server.place.path().join("all.yaml");
+    let mut text = String::new();
+    for number in 0..1000 {
+        text.push_str(&format!("kind: bot\nversion: v1\nmetadata: {{name: harmless-{number}}}\n---\n"));
+    }
+    text.push_str("kind: lock\nversion: v2\nmetadata: {name: incident}\nspec: {target: {join_token: web}}\n");
+    std::fs::write(&file, text).expect("a file");
+    let shown = file.display().to_string();
+    let output = ctl(server.place.path(), &["create", "-f", &shown]).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(
+        said,
+        format!(
+            "boundkeyctl: {TOLD}\n1000 of 1001 resources of {shown} were applied, the 1 after them and the rest were not; \
+             mend the cause (to a question, `--yes` is the answer) and apply the whole file again with `create -f`, which \
+             changes nothing twice\n"
+        )
+    );
+    let output = ctl(server.place.path(), &["create", "-f", &shown, "--yes"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_question_after_the_first_was_removed_says_truly_what_was_removed() {
+    let server = server();
+    let words = ["rm", "token/harmless", "token/harmless-at-first"];
+    let output = ctl(server.place.path(), &words).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"done\n"[..]), "{said}");
+    assert_eq!(
+        said,
+        format!(
+            "boundkeyctl: {TOLD}\n1 of 2 resources were removed, as printed; harmless-at-first and those after it were not; \
+             name only these to go on (to a question, `--yes` is the answer)\n"
+        )
+    );
 }
