@@ -134,8 +134,8 @@ pub(crate) struct YesOption {
   boundkeyctl create -f tokens.yaml      # update those that exist, in place
   generate | boundkeyctl create -
 
-Up to 1,000 resources are applied together or not at all. A longer file is checked
-as a whole, then applied in parts of 1,000, each together or not at all.")]
+Up to 1,000 resources (4 MiB in all) are applied together or not at all. A longer file is checked
+as a whole, then applied in parts of that size, each together or not at all.")]
 pub(crate) struct CreateOptions {
     /// Update resources that exist, in place; nothing is ever deleted
     #[arg(short, long)]
