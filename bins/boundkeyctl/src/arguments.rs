@@ -307,7 +307,7 @@ pub(crate) enum KeypairCommand {
         #[arg(long, default_value_t = 1)]
         count: u32,
     },
-    /// Ask for a new key at the next join
+    /// Ask for a new key at the next join (which stops a machine with a static key, outside `insecure`)
     #[command(
         visible_alias = "request-rotation",
         after_help = "Example:\n  boundkeyctl bound-keypair rotate example-token --at 2027-01-31T12:00:00Z"
@@ -327,7 +327,7 @@ pub(crate) enum KeypairCommand {
         /// How long the grant stays open
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
         ttl: std::time::Duration,
-        /// Do not ask for a new key
+        /// Do not ask for a new key: a machine with a static key makes none
         #[arg(long)]
         keep_key: bool,
     },

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use boundkey_client::config::Credential;
 use boundkey_console::{ask, print};
 use boundkey_keystore::{AgentState, FileKeystore, Keystore as _, KeystoreError};
 use clap::Args;
@@ -22,7 +23,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let dir = options.place.data_dir()?;
+    let (dir, config) = options.place.find()?;
     if !dir.exists() {
         print(&format!("nothing to forget: there is no {}\n", dir.display()))?;
         return Ok(());
@@ -36,7 +37,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     if !options.yes {
-        ask(&told(&dir, keystore.load()))?;
+        let is_static = config.is_some_and(|config| matches!(config.credential, Credential::StaticKey(_)));
+        ask(&told(&dir, is_static, keystore.load()))?;
     }
     // The state last: a crash in between leaves a machine that can still join.
     remove(&dir.join("status.json"))?;
@@ -50,7 +52,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// What is wiped, and what the machine needs afterwards.
-fn told(dir: &Path, state: Result<AgentState, KeystoreError>) -> String {
+fn told(dir: &Path, is_static: bool, state: Result<AgentState, KeystoreError>) -> String {
     let dir = dir.display();
     let state = match state {
         Ok(state) => state,
@@ -70,6 +72,11 @@ fn told(dir: &Path, state: Result<AgentState, KeystoreError>) -> String {
     }
     let token = state.token.as_deref().unwrap_or("NAME");
     match state.join_state {
+        // In mode `insecure` that is all; elsewhere the server asks for the join state, which is wiped.
+        Some(_) if is_static => text.push_str(&format!(
+            "; the static key itself stays. Unless the token's mode is insecure, this machine joins again only after \
+             `boundkeyctl bound-keypair resync {token} --keep-key`"
+        )),
         Some(_) => text.push_str(&format!(
             "; this machine joins again only after `boundkeyctl bound-keypair reset {token}`, with the new registration secret"
         )),

@@ -132,7 +132,9 @@ impl View<'_> {
                 LockOrigin::Automatic(_) => {
                     resyncs = true;
                     out.push(Obstacle {
-                        text: "find out which machine is the right one and take it back".to_owned(),
+                        text: "find out which machine is the right one and take it back (one with a static key: with \
+                               --keep-key)"
+                            .to_owned(),
                         command: format!("boundkeyctl bound-keypair resync {name}"),
                     });
                 }

@@ -9,6 +9,7 @@ use axum::extract::{Extension, Path, Query, State};
 use boundkey_api::{ExplainAnswer, NextStep, VerbAnswer, VerbRequest};
 use boundkey_lifecycle::{Verb, View, apply_verb};
 use boundkey_store::records::{EnrolmentRecord, TokenRecord};
+use boundkey_token::RecoveryMode;
 use serde::Deserialize;
 
 use super::cut_off::{self, Confirm, Watched};
@@ -142,8 +143,24 @@ impl Carry<'_> {
         let name = self.name;
         let done = if changed { self.done() } else { format!("nothing was left to do for token/{name}") };
         match after {
-            Some(after) => format!("{done}; {}", cut_off::next_join(&after)),
+            Some(after) => {
+                format!("{done}; {}{}", cut_off::next_join(&after), self.of_static_keys(changed, &after))
+            }
             None => done,
+        }
+    }
+
+    /// Nothing that is on record tells whether a key is static. In `insecure` no rotation stops one.
+    fn of_static_keys(&self, changed: bool, after: &View<'_>) -> &'static str {
+        let stops = after.token.spec.bound_keypair.recovery.mode != RecoveryMode::Insecure;
+        match self.kind {
+            Kind::Rotate if changed && stops => {
+                "; a machine with a static key is refused then, for it makes no key by itself"
+            }
+            Kind::Resync if changed && stops && !self.request.keep_key => {
+                "; a machine with a static key is refused, for it makes no key by itself: for one, say --keep-key from the start"
+            }
+            _ => "",
         }
     }
 

@@ -171,7 +171,11 @@ fn where_each_key_has_one_holder_a_due_rotation_stops_a_static_one_and_the_advic
     let agent = printed.agent(&cluster, "ci");
     agent.oneshot().success();
     agent.oneshot().success();
-    cluster.ctl(&["bound-keypair", "rotate", "example"]).success();
+    let said = cluster.ctl(&["bound-keypair", "rotate", "example"]).success();
+    let warned = "; a machine with a static key is refused then, for it makes no key by itself\n";
+    assert!(said.ends_with(warned), "{said}");
+    let said = cluster.ctl(&["bound-keypair", "resync", "example"]).success();
+    assert!(said.ends_with(": for one, say --keep-key from the start\n"), "{said}");
     let stopped = agent.oneshot().failure();
     assert!(stopped.contains("the cluster demands a new key, and this agent has a static one"), "{stopped}");
     assert_eq!(facts(&cluster, "example")["bound_public_key"], printed.keys.trim());
@@ -183,6 +187,37 @@ fn where_each_key_has_one_holder_a_due_rotation_stops_a_static_one_and_the_advic
     apply(&printed);
     agent.oneshot().success();
     assert_eq!(facts(&cluster, "example")["bound_public_key"], renewed.keys.trim());
+}
+
+#[test]
+fn a_machine_with_a_static_key_that_forgot_its_state_comes_back_as_it_was_told() {
+    for mode in ["insecure", "standard"] {
+        let cluster = Cluster::start("static-forgets");
+        let file = cluster.path("ci.key").display().to_string();
+        let mut printed = Printed::of(&["--static-key-path", &file]);
+        printed.token = printed.token.replace("mode: insecure", &format!("mode: {mode}"));
+        cluster.ctl(&["bots", "add", "example"]).success();
+        let resources = cluster.path("printed.yaml");
+        std::fs::write(&resources, &printed.token).expect("a file can be written");
+        cluster.ctl(&["create", "-f", &resources.display().to_string()]).success();
+        let agent = printed.agent(&cluster, "ci");
+        agent.oneshot().success();
+        let config = agent.config().display().to_string();
+        let asked = agent.command(&["forget", "-c", &config]).failure();
+        assert!(
+            asked.contains("; the static key itself stays. Unless the token's mode is insecure, this machine joins again only \
+                            after `boundkeyctl bound-keypair resync example --keep-key`\n"),
+            "{asked}"
+        );
+        agent.command(&["forget", "--yes"]).success();
+        if mode == "standard" {
+            let refused = agent.oneshot().failure();
+            assert!(refused.contains("join_state_required"), "{refused}");
+            let said = cluster.ctl(&["bound-keypair", "resync", "example", "--keep-key"]).success();
+            assert!(!said.contains("static"), "{said}");
+        }
+        agent.oneshot().success();
+    }
 }
 
 #[test]
