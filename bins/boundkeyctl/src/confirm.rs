@@ -3,7 +3,7 @@
 use anyhow::{Error, Result, anyhow, bail};
 use boundkey_client::admin::AdminError;
 use boundkey_console::{Unconfirmed, ask};
-use boundkey_proto::{Confirmation, Problem};
+use boundkey_proto::{Affected, Confirmation, Problem};
 
 /// Nobody may be hit.
 pub(crate) const NOBODY: &str = "false";
@@ -70,6 +70,7 @@ fn told(detail: &str, confirmation: &Confirmation) -> String {
     match confirmation.machines.saturating_sub(named) {
         0 => {}
         1 => text.push_str("\n  and 1 more machine"),
+        more if more > Affected::COUNTED => text.push_str(&format!("\n  and at least {more} more machines")),
         more => text.push_str(&format!("\n  and {more} more machines")),
     }
     text

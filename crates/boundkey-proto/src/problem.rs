@@ -58,7 +58,7 @@ pub struct Affected {
     /// The token.
     #[serde(deserialize_with = "sentence")]
     pub token: String,
-    /// How many machines hold it.
+    /// How many of its machines are hit; see [`Affected::COUNTED`].
     pub machines: u64,
     /// The host's or bot instance's id.
     #[serde(default, deserialize_with = "sentence_or_none", skip_serializing_if = "Option::is_none")]
@@ -77,6 +77,11 @@ pub struct Affected {
     pub consequence: String,
 }
 
+impl Affected {
+    /// So many machines of one token are counted: one more stands for any number above it.
+    pub const COUNTED: u64 = 1000;
+}
+
 /// Who it is: a part of a sentence, to which [`Affected::consequence`] belongs.
 impl fmt::Display for Affected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,6 +91,9 @@ impl fmt::Display for Affected {
             (1, Some(id), Some(hostname)) => write!(f, "{hostname} ({id}, token {token}{bot})")?,
             (1, Some(id), None) => write!(f, "{id} (token {token}{bot})")?,
             (1, None, _) => write!(f, "the machine of token {token}{bot}")?,
+            (many, ..) if many > Self::COUNTED => {
+                write!(f, "more than {} machines that share token {token}{bot}", Self::COUNTED)?;
+            }
             (many, ..) => write!(f, "{many} machines that share token {token}{bot}")?,
         }
         match self.last_joined_at.and_then(|at| at.format(&Rfc3339).ok()) {

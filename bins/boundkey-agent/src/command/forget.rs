@@ -23,7 +23,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let (dir, config) = options.place.find()?;
+    let dir = options.place.data_dir()?;
+    // For the words of the question alone.
+    let config = options.place.look().ok().and_then(|(_, config)| config);
     if !dir.exists() {
         print(&format!("nothing to forget: there is no {}\n", dir.display()))?;
         return Ok(());

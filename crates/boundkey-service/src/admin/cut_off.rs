@@ -1,8 +1,8 @@
 //! One rule for every request that may cut machines off: whoever asks for it first learns whom it hits, and confirms that.
 //!
 //! A request is planned, and each token that it touches is looked at as it was and as it would be. A machine is hit if its
-//! token admitted it and no longer would, if its key is unbound, or if its certificates are revoked. A plan that hits
-//! somebody is not committed unless it was confirmed. What is told and what is done are one plan, on the same revisions.
+//! token admitted it and no longer would, if a role that it has is taken away, if its key is unbound, or if its certificates
+//! are revoked. A plan that hits somebody is not committed unless it was confirmed. What is told and what is done are one plan, on the same revisions.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,11 @@ use boundkey_lifecycle::{Identity, IssuedCertificate, View};
 use boundkey_proto::{Affected, Confirmation};
 use boundkey_store::keys;
 use boundkey_store::records::{InstanceEntry, LockIndex, Record};
-use boundkey_token::RecoveryMode;
+use boundkey_token::{RecoveryMode, Role, RoleSet};
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
-use super::plan::{Plan, every};
+use super::plan::Plan;
 use super::row::{self, Row};
 use crate::context::hex;
 use crate::join::lock_of_identity;
@@ -23,6 +23,8 @@ use crate::{Refusal, ca_kind_text, rfc3339};
 
 /// Tokens told in one answer.
 const TOLD: usize = 20;
+/// Machines of a shared token that are read at once.
+const PAGE: usize = 1000;
 
 /// `?confirm=`: whom a request may hit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,12 +50,13 @@ impl<'de> Deserialize<'de> for Confirm {
 }
 
 /// The bound tokens that a plan touches, as they were before it.
-pub(super) struct Watched(Vec<(Row, Vec<Machine>)>);
+pub(super) struct Watched(Vec<Row>);
 
 /// One machine behind a token.
 struct Machine {
     identity: Option<Identity>,
     hostname: String,
+    roles: RoleSet,
     last_joined_at: Option<OffsetDateTime>,
     certificates: Vec<IssuedCertificate>,
 }
@@ -68,24 +71,20 @@ pub(super) struct Hit {
 impl Watched {
     /// To be called before the plan stages anything.
     pub(super) async fn before(plan: &Plan<'_>, names: &[String]) -> Result<Self, Refusal> {
-        let mut watched = Vec::new();
-        for row in row::planned(plan, names).await?.into_iter().filter(|row| row.enrolment.is_bound()) {
-            let machines = machines(plan, &row).await?;
-            watched.push((row, machines));
-        }
-        Ok(Self(watched))
+        let rows = row::planned(plan, names).await?;
+        Ok(Self(rows.into_iter().filter(|row| row.enrolment.is_bound()).collect()))
     }
 
     /// Whom the plan hits, as it is staged now.
     pub(super) async fn hits(&self, plan: &Plan<'_>) -> Result<Vec<Hit>, Refusal> {
-        let names: Vec<String> = self.0.iter().map(|(row, _)| row.record.token.name.to_string()).collect();
+        let names: Vec<String> = self.0.iter().map(|row| row.record.token.name.to_string()).collect();
         let after = row::planned(plan, &names).await?;
         let after: HashMap<&str, &Row> =
             after.iter().map(|row| (row.record.token.name.as_str(), row)).collect();
         let mut hits = Vec::new();
-        for (before, machines) in &self.0 {
+        for before in &self.0 {
             let after = after.get(before.record.token.name.as_str()).copied();
-            hits.extend(hit(plan, before, machines, after)?);
+            hits.extend(Change::new(plan, before, after).hit().await?);
         }
         Ok(hits)
     }
@@ -100,8 +99,8 @@ pub(super) fn require(confirm: &Confirm, what: &str, hits: &[Hit]) -> Result<(),
     if matches!(confirm, Confirm::Told(told) if *told == tag) {
         return Ok(());
     }
-    let machines = hits.iter().map(|hit| hit.affected.machines).sum();
-    let mut refusal = Refusal::new(409, "confirmation_required", told(what, hits, machines));
+    let machines = machines(hits);
+    let mut refusal = Refusal::new(409, "confirmation_required", told(what, hits));
     let affected = hits.iter().take(TOLD).map(|hit| hit.affected.clone()).collect();
     refusal.problem.confirmation = Some(Confirmation { tag, machines, affected });
     Err(refusal)
@@ -117,65 +116,182 @@ fn tag(what: &str, hits: &[Hit]) -> String {
 }
 
 /// One sentence: whoever shows it makes lines of `confirmation.affected` where there are several.
-fn told(what: &str, hits: &[Hit], machines: u64) -> String {
+fn told(what: &str, hits: &[Hit]) -> String {
     if let [Hit { affected, .. }] = hits {
         return format!("`{what}` cuts off {affected}: {}", affected.consequence);
     }
     let last = hits.iter().filter_map(|hit| hit.affected.last_joined_at).max();
     let last = last.map(|at| format!(", of which one joined at {}", rfc3339(at))).unwrap_or_default();
-    format!("`{what}` cuts off {machines} machines of {} tokens{last}", hits.len())
+    format!("`{what}` cuts off {} machines of {} tokens{last}", counted(hits), hits.len())
 }
 
-fn hit(
-    plan: &Plan<'_>,
-    before: &Row,
-    machines: &[Machine],
-    after: Option<&Row>,
-) -> Result<Option<Hit>, Refusal> {
-    let (service, now) = (plan.service, plan.now);
-    let admits = |row: &Row| row.view(service, now).state().admits();
-    let whole = match after {
-        None => true,
-        Some(after) => !after.enrolment.is_bound() || (admits(before) && !admits(after)),
-    };
-    let (mut hit, mut any_revoked, mut any_locked) = (Vec::new(), false, false);
-    for machine in machines {
+fn machines(hits: &[Hit]) -> u64 {
+    hits.iter().map(|hit| hit.affected.machines).sum()
+}
+
+/// `12`, or `more than 1000` where not all were counted.
+fn counted(hits: &[Hit]) -> String {
+    let machines = machines(hits);
+    match hits.iter().any(|hit| hit.affected.machines > Affected::COUNTED) {
+        true => format!("more than {}", machines - 1),
+        false => machines.to_string(),
+    }
+}
+
+/// A token as it was and as it would be.
+struct Change<'a> {
+    plan: &'a Plan<'a>,
+    before: &'a Row,
+    after: Option<&'a Row>,
+    /// It let machines in.
+    admitted: bool,
+    /// Whoever holds it is hit.
+    whole: bool,
+}
+
+/// Who of a token's machines is hit.
+#[derive(Default)]
+struct Struck {
+    machines: u64,
+    /// If it is one.
+    one: Option<Machine>,
+    ids: Vec<String>,
+    last_joined_at: Option<OffsetDateTime>,
+    revoked: bool,
+    locked: bool,
+    role: Option<Role>,
+    /// Others are not hit.
+    spares: bool,
+}
+
+impl<'a> Change<'a> {
+    fn new(plan: &'a Plan<'a>, before: &'a Row, after: Option<&'a Row>) -> Self {
+        let admits = |row: &Row| row.view(plan.service, plan.now).state().admits();
+        let admitted = admits(before);
+        let whole = match after {
+            None => true,
+            Some(after) => !after.enrolment.is_bound() || (admitted && !admits(after)),
+        };
+        Self { plan, before, after, admitted, whole }
+    }
+
+    async fn hit(&self) -> Result<Option<Hit>, Refusal> {
+        let before = self.before;
+        let struck = self.struck().await?;
+        if struck.machines == 0 {
+            return Ok(None);
+        }
+        let next_join = self.next_join(&struck);
+        let certificates = certificates(before, struck.revoked, self.plan.now);
+        let manner = format!("revoked={} {next_join} {}", struck.revoked, self.who(&struck));
+        let (identity, hostname) = match struck.one {
+            Some(one) => (one.identity.map(|identity| identity.id().to_owned()), one.hostname),
+            None => (None, String::new()),
+        };
+        let affected = Affected {
+            token: before.record.token.name.to_string(),
+            machines: struck.machines,
+            identity,
+            hostname: Some(hostname).filter(|hostname| !hostname.is_empty()),
+            bot: before.record.token.spec.bot_name.as_ref().map(ToString::to_string),
+            last_joined_at: struck.last_joined_at,
+            consequence: format!("{certificates}; next join: {next_join}"),
+        };
+        Ok(Some(Hit { affected, manner }))
+    }
+
+    /// Of a shared token anybody who holds the key can add a machine at any time: a yes to all of them is one to these too.
+    fn who(&self, struck: &Struck) -> String {
+        let all = self.whole || !struck.spares || struck.machines > Affected::COUNTED;
+        if is_one_of_many(self.before) && all {
+            return "all instances".to_owned();
+        }
+        let mut ids: Vec<&str> = struck.ids.iter().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids.join(" ")
+    }
+
+    fn next_join(&self, struck: &Struck) -> String {
+        match (self.after, struck.role) {
+            _ if struck.locked && !self.whole => "refused: a lock stands".to_owned(),
+            (None, _) => "refused: there is no such token".to_owned(),
+            (Some(after), _) if !after.enrolment.is_bound() => {
+                "only with the new registration secret: its key is unbound".to_owned()
+            }
+            (Some(_), Some(role)) if !self.whole => {
+                format!("refused: role {role} is not in spec.roles any more")
+            }
+            (Some(after), _) => after.view(self.plan.service, self.plan.now).next_join(),
+        }
+    }
+
+    /// Looks at each machine, until there are more than are counted.
+    async fn struck(&self) -> Result<Struck, Refusal> {
+        let mut struck = Struck::default();
+        let e = &self.before.enrolment;
+        let mut known = Some(Machine {
+            identity: e.identity.clone(),
+            hostname: e.facts.hostname.clone(),
+            roles: e.facts.roles.clone(),
+            last_joined_at: e.last_joined_at,
+            certificates: e.issued.clone(),
+        });
+        let prefix = keys::instances(&self.before.record.uid.to_string());
+        let mut last = None;
+        while is_one_of_many(self.before) {
+            let page = self.plan.service.store().range(&prefix, last.as_deref(), PAGE, self.plan.now).await?;
+            for entry in &page.entries {
+                let record = InstanceEntry::decode(&entry.value)?.record;
+                let mut machine = Machine {
+                    identity: Some(record.identity),
+                    hostname: record.facts.hostname,
+                    roles: record.facts.roles,
+                    last_joined_at: Some(record.last_joined_at),
+                    certificates: record.issued,
+                };
+                if let Some(known) = known.take_if(|known| known.identity == machine.identity) {
+                    machine.certificates.extend(known.certificates);
+                }
+                self.look_at(machine, &mut struck)?;
+                if struck.machines > Affected::COUNTED {
+                    return Ok(struck);
+                }
+            }
+            last = page.next;
+            if last.is_none() {
+                break;
+            }
+        }
+        if let Some(known) = known {
+            self.look_at(known, &mut struck)?;
+        }
+        Ok(struck)
+    }
+
+    fn look_at(&self, machine: Machine, struck: &mut Struck) -> Result<(), Refusal> {
+        let plan = self.plan;
         let revoked = machine.certificates.iter().any(|certificate| is_revoked(plan, certificate));
-        let locked = is_one_of_many(before) && is_locked_by(plan, machine.identity.as_ref())?;
-        if whole || revoked || locked {
-            hit.push(machine);
+        let locked = is_one_of_many(self.before) && is_locked_by(plan, machine.identity.as_ref())?;
+        let role = self.lost_role(&machine.roles);
+        if !self.whole && !revoked && !locked && role.is_none() {
+            struck.spares = true;
+            return Ok(());
         }
-        any_revoked |= revoked;
-        any_locked |= locked;
+        struck.machines += 1;
+        struck.revoked |= revoked;
+        struck.locked |= locked;
+        struck.role = struck.role.or(role);
+        struck.last_joined_at = struck.last_joined_at.max(machine.last_joined_at);
+        struck.ids.extend(machine.identity.as_ref().map(|identity| identity.id().to_owned()));
+        struck.one = (struck.machines == 1).then_some(machine);
+        Ok(())
     }
-    if hit.is_empty() {
-        return Ok(None);
+
+    /// A role that it ran at its last join, which the token allowed and would not any more.
+    fn lost_role(&self, roles: &RoleSet) -> Option<Role> {
+        let allowed = |row: &Row| roles.first_not_in(&row.record.token.spec.roles);
+        self.after.and_then(allowed).filter(|_| self.admitted && allowed(self.before).is_none())
     }
-    let next_join = match after {
-        _ if any_locked && !whole => "refused: a lock stands".to_owned(),
-        None => "refused: there is no such token".to_owned(),
-        Some(after) if !after.enrolment.is_bound() => {
-            "only with the new registration secret: its key is unbound".to_owned()
-        }
-        Some(after) => after.view(service, now).next_join(),
-    };
-    let consequence = format!("{}; next join: {next_join}", certificates(before, any_revoked, now));
-    let one = if let [one] = hit.as_slice() { Some(*one) } else { None };
-    let hostname = one.map(|machine| machine.hostname.clone()).filter(|hostname| !hostname.is_empty());
-    let mut ids: Vec<&str> =
-        hit.iter().filter_map(|machine| machine.identity.as_ref()).map(Identity::id).collect();
-    ids.sort_unstable();
-    let manner = format!("revoked={any_revoked} {next_join} {}", ids.join(" "));
-    let affected = Affected {
-        token: before.record.token.name.to_string(),
-        machines: hit.len() as u64,
-        identity: one.and_then(|machine| machine.identity.as_ref()).map(|identity| identity.id().to_owned()),
-        hostname,
-        bot: before.record.token.spec.bot_name.as_ref().map(ToString::to_string),
-        last_joined_at: hit.iter().filter_map(|machine| machine.last_joined_at).max(),
-        consequence,
-    };
-    Ok(Some(Hit { affected, manner }))
 }
 
 /// What becomes of its certificates.
@@ -204,43 +320,13 @@ pub(super) fn outcome(hits: &[Hit]) -> String {
     match hits {
         [] => String::new(),
         [Hit { affected, .. }] if affected.machines == 1 => format!("; {}", affected.consequence),
-        several => {
-            let machines: u64 = several.iter().map(|hit| hit.affected.machines).sum();
-            format!("; {machines} machines are cut off")
-        }
+        several => format!("; {} machines are cut off", counted(several)),
     }
 }
 
 /// Several machines may hold it, each under an identity of its own.
 fn is_one_of_many(row: &Row) -> bool {
     row.enrolment.shared || row.record.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure
-}
-
-async fn machines(plan: &Plan<'_>, row: &Row) -> Result<Vec<Machine>, Refusal> {
-    let e = &row.enrolment;
-    let mut machines = Vec::new();
-    if is_one_of_many(row) {
-        let prefix = keys::instances(&row.record.uid.to_string());
-        for entry in every(plan.service, &prefix, usize::MAX, plan.now).await? {
-            let record = InstanceEntry::decode(&entry.value)?.record;
-            machines.push(Machine {
-                identity: Some(record.identity),
-                hostname: record.facts.hostname,
-                last_joined_at: Some(record.last_joined_at),
-                certificates: record.issued,
-            });
-        }
-    }
-    match machines.iter_mut().find(|machine| machine.identity == e.identity) {
-        Some(machine) => machine.certificates.extend(e.issued.iter().cloned()),
-        None => machines.push(Machine {
-            identity: e.identity.clone(),
-            hostname: e.facts.hostname.clone(),
-            last_joined_at: e.last_joined_at,
-            certificates: e.issued.clone(),
-        }),
-    }
-    Ok(machines)
 }
 
 fn is_revoked(plan: &Plan<'_>, certificate: &IssuedCertificate) -> bool {

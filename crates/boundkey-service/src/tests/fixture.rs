@@ -210,7 +210,11 @@ impl Machine {
             names: self.names.clone(),
             ttl_seconds: None,
             join_state: self.state.clone(),
-            facts: MachineFacts { hostname: "node-1".to_owned(), ..MachineFacts::default() },
+            facts: MachineFacts {
+                hostname: "node-1".to_owned(),
+                roles: self.roles.clone(),
+                ..MachineFacts::default()
+            },
         }
     }
 

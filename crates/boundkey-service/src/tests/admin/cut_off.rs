@@ -1,5 +1,8 @@
 //! Whoever asks for what cuts machines off learns whom it hits first, and confirms exactly that.
 
+use boundkey_lifecycle::Identity;
+use boundkey_store::records::{InstanceEntry, Record as _};
+use boundkey_store::{Batch, Write, keys};
 use boundkey_token::{Role, RoleSet};
 use serde_json::{Value, json};
 
@@ -169,6 +172,33 @@ async fn removing_a_bot_names_the_machines_of_its_tokens() {
 #[tokio::test]
 async fn a_tag_stands_for_those_who_were_told_and_no_others() {
     let fixture = Fixture::new();
+    let bot = json!({ "kind": "bot", "version": "v1", "metadata": { "name": "ci" } });
+    let tokens = ["a", "b"].map(|name| {
+        let mut token = token(name, json!({}));
+        token["spec"]["roles"] = json!(["Bot"]);
+        token["spec"]["bot_name"] = json!("ci");
+        token
+    });
+    fixture.create(false, [vec![bot], tokens.to_vec()].concat()).await.ok();
+    let join = |name: &str, seed| {
+        let mut machine = Machine::new(name, seed, Some(fixture.generated_secret(name)));
+        machine.roles = RoleSet::new([Role::Bot]);
+        machine.join(&fixture).expect("registers");
+    };
+    join("a", 5);
+    let told = fixture.delete("/v1/bots/ci").await.json["confirmation"].clone();
+    assert_eq!(told["machines"], 1);
+    join("b", 6);
+    let path = |tag: &Value| format!("/v1/bots/ci?confirm={}", tag.as_str().unwrap());
+    let again = fixture.delete(&path(&told["tag"])).await;
+    assert_eq!(again.refused(), (409, "confirmation_required"));
+    let told = again.json["confirmation"].clone();
+    assert_eq!(told["machines"], 2);
+    fixture.delete(&path(&told["tag"])).await.ok();
+}
+
+/// A token that may be shared, and the id of the first who joined with it.
+fn shared(fixture: &Fixture) -> String {
     let mut first = Machine::new("web", 1, None);
     let key = first.bound.public_key().to_openssh();
     fixture.node_token(
@@ -177,34 +207,96 @@ async fn a_tag_stands_for_those_who_were_told_and_no_others() {
             "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: insecure}}\n"
         ),
     );
-    first.join(&fixture).unwrap();
-    let told = fixture.post("/v1/tokens/web/reset", json!({})).await.json["confirmation"].clone();
-    assert_eq!(told["machines"], 1);
+    first.join(fixture).unwrap().identity.id().to_owned()
+}
+
+/// Whoever holds a shared key could make any answer old by joining once more.
+#[tokio::test]
+async fn a_yes_to_all_who_share_a_token_is_one_to_those_too_who_join_meanwhile() {
+    for verb in ["reset", "revoke"] {
+        let fixture = Fixture::new();
+        shared(&fixture);
+        let path = format!("/v1/tokens/web/{verb}");
+        let told = fixture.post(&path, json!({})).await.json["confirmation"].clone();
+        assert_eq!(told["machines"], 1, "{verb}");
+        let mut second = Machine::new("web", 1, None);
+        (0..5).for_each(|_| second.next_attempt());
+        second.join(&fixture).unwrap();
+        let again = fixture.post(&path, json!({})).await;
+        assert_eq!(again.json["confirmation"]["machines"], 2, "{verb}");
+        assert!(again.text.contains("2 machines that share token web"), "{}", again.text);
+        assert_eq!(again.json["confirmation"]["tag"], told["tag"], "{verb}");
+        fixture.post(&format!("{path}?confirm={}", told["tag"].as_str().unwrap()), json!({})).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn of_very_many_who_share_a_token_no_more_are_counted_than_are_told() {
+    let fixture = Fixture::new();
+    shared(&fixture);
     let mut second = Machine::new("web", 1, None);
     (0..5).for_each(|_| second.next_attempt());
-    second.join(&fixture).unwrap();
-    let path = |tag: &Value| format!("/v1/tokens/web/reset?confirm={}", tag.as_str().unwrap());
-    let again = fixture.post(&path(&told["tag"]), json!({})).await;
-    assert_eq!(again.refused(), (409, "confirmation_required"));
-    let told = again.json["confirmation"].clone();
-    assert_eq!(told["machines"], 2);
-    assert!(again.text.contains("2 machines that share token web"), "{}", again.text);
-    fixture.post(&path(&told["tag"]), json!({})).await.ok();
+    let id = second.join(&fixture).unwrap().identity.id().to_owned();
+    let uid = fixture.enrolment("web").uid.to_string();
+    let store = fixture.service.store();
+    let now = fixture.service.now();
+    let found = store.get_many(&[&keys::instance(&uid, &id)], now).await.unwrap();
+    let value = found[0].as_ref().unwrap().value.clone();
+    let mut batch = Batch::default();
+    for number in 0..1500 {
+        let mut entry = InstanceEntry::decode(&value).unwrap();
+        let id = format!("00000000-0000-4000-8000-{number:012}");
+        entry.record.identity = Identity::Host(id.clone());
+        batch.writes.push(Write::Put { key: keys::instance(&uid, &id), value: entry.encode() });
+    }
+    store.commit(batch, now).await.unwrap();
+    let refused = fixture.post("/v1/tokens/web/revoke", json!({})).await;
+    assert_eq!(refused.json["confirmation"]["machines"], 1001);
+    assert!(refused.text.contains("more than 1000 machines that share token web"), "{}", refused.text);
+    // One of them that is named is found all the same.
+    let request = json!({ "target": { "server_id": id } });
+    let refused = fixture.post("/v1/locks", request).await;
+    let told = &refused.json["confirmation"];
+    assert_eq!((&told["machines"], &told["affected"][0]["identity"]), (&json!(1), &json!(id)));
+}
+
+/// Its next join would be refused as surely as by a lock.
+#[tokio::test]
+async fn taking_away_a_role_that_a_machine_has_is_asked_about() {
+    let fixture = Fixture::new();
+    let mut wide = token("web", json!({}));
+    wide["spec"]["roles"] = json!(["Node", "Db", "Proxy"]);
+    fixture.create(false, vec![wide.clone()]).await.ok();
+    let mut machine = Machine::new("web", 1, Some(fixture.generated_secret("web")));
+    machine.roles = RoleSet::new([Role::Node, Role::Db]);
+    machine.join(&fixture).expect("registers");
+    // A role that it does not have is nothing to it.
+    wide["spec"]["roles"] = json!(["Node", "Db"]);
+    fixture.put("/v1/tokens/web", &wide, &[]).await.ok();
+    wide["spec"]["roles"] = json!(["Node"]);
+    let file = json!({ "force": true, "resources": [wide.clone()] });
+    for refused in
+        [fixture.put("/v1/tokens/web", &wide, &[]).await, fixture.post("/v1/apply", file.clone()).await]
+    {
+        assert_eq!(refused.refused(), (409, "confirmation_required"));
+        let consequence = refused.json["confirmation"]["affected"][0]["consequence"].as_str().unwrap();
+        assert!(
+            consequence.ends_with("; next join: refused: role Db is not in spec.roles any more"),
+            "{consequence}"
+        );
+    }
+    machine.join(&fixture).expect("nothing was changed");
+    fixture.put("/v1/tokens/web?confirm=true", &wide, &[]).await.ok();
+    assert_eq!(machine.join(&fixture).unwrap_err().code, "role_not_allowed");
+    // It is out, and a second change hits nobody.
+    fixture.put("/v1/tokens/web", &wide, &[]).await.ok();
 }
 
 /// Of many machines that share a token, a lock on one hits that one.
 #[tokio::test]
 async fn a_lock_on_one_of_many_names_that_one() {
     let fixture = Fixture::new();
-    let mut first = Machine::new("web", 1, None);
-    let key = first.bound.public_key().to_openssh();
-    fixture.node_token(
-        "web",
-        &format!(
-            "  bound_keypair:\n    onboarding: {{initial_public_key: \"{key}\"}}\n    recovery: {{mode: insecure}}\n"
-        ),
-    );
-    let mut ids = vec![first.join(&fixture).unwrap().identity.id().to_owned()];
+    let mut ids = vec![shared(&fixture)];
     let mut second = Machine::new("web", 1, None);
     (0..5).for_each(|_| second.next_attempt());
     ids.push(second.join(&fixture).unwrap().identity.id().to_owned());
