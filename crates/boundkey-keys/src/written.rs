@@ -61,7 +61,7 @@ pub enum NoSecret {
     #[error("an address (URL), where the secret itself should stand")]
     Url,
     /// Base64 of a text.
-    #[error("base64 of another text; give the text that it stands for (`base64 -d`)")]
+    #[error("base64 of the secret or of a key; give the text that it stands for (`base64 -d`)")]
     Encoded,
 }
 

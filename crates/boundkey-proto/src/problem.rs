@@ -96,7 +96,8 @@ impl fmt::Display for Affected {
             }
             (many, ..) => write!(f, "{many} machines that share token {token}{bot}")?,
         }
-        match self.last_joined_at.and_then(|at| at.format(&Rfc3339).ok()) {
+        let whole = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
+        match self.last_joined_at.and_then(|at| whole(at).format(&Rfc3339).ok()) {
             Some(at) => write!(f, ", joined last at {at}"),
             None => Ok(()),
         }

@@ -114,7 +114,7 @@ fn what_is_no_secret_is_named_with_its_source_and_never_shown() {
         ("${SECRET}", "a variable or template that was not filled in"),
         (
             "QUFFQ0F3UUZCZ2NJQ1FvTERBME9EeEFSRWhNVUZSWVhHQmthR3h3ZEhoOA==",
-            "base64 of another text; give the text that it stands for (`base64 -d`)",
+            "base64 of the secret or of a key; give the text that it stands for (`base64 -d`)",
         ),
     ] {
         for (source, read) in from_every_source(text) {
