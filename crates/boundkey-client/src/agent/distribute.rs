@@ -49,7 +49,11 @@ impl Agent {
 
     fn no_revoked_keys(&mut self, error: String) {
         let wait = self.chores.revoked_keys.failed(self.clock.since_boot(), self.entropy.as_ref());
-        tracing::warn!(error, retry_in = ?wait, "no list of revoked keys; the last one stays in force");
+        tracing::warn!(
+            error,
+            retry_in_seconds = wait.as_secs_f64(),
+            "no list of revoked keys; the last one stays in force"
+        );
         self.notes.revoked_keys_error = Some(error);
     }
 
@@ -116,7 +120,7 @@ impl Agent {
         let count = self.config.outputs.len();
         self.chores.outputs.resize_with(count, Chore::default);
         let meant: Vec<bool> = self.chores.outputs.iter().map(|chore| which.means(chore)).collect();
-        let wanted = self.resolve_accesses().await;
+        let wanted = if meant.contains(&true) { self.resolve_accesses().await } else { Vec::new() };
         let mut notes: Vec<OutputNote> =
             self.config.outputs.iter().map(|output| self.note_of(output)).collect();
         for (index, note) in notes.iter_mut().enumerate().filter(|(index, _)| meant[*index]) {
@@ -147,7 +151,11 @@ impl Agent {
             Err(error) => {
                 let error = report(&error);
                 let wait = self.chores.identity.failed(self.clock.since_boot(), self.entropy.as_ref());
-                tracing::error!(error, retry_in = ?wait, "the identity directory cannot be written");
+                tracing::error!(
+                    error,
+                    retry_in_seconds = wait.as_secs_f64(),
+                    "the identity directory cannot be written"
+                );
                 self.notes.identity_error = Some(error);
             }
         }
@@ -187,7 +195,7 @@ impl Agent {
             Err(error) => {
                 let error = report(&error);
                 let wait = self.chores.outputs[index].failed(self.clock.since_boot(), self.entropy.as_ref());
-                tracing::error!(%path, error, retry_in = ?wait, "output not written");
+                tracing::error!(%path, error, retry_in_seconds = wait.as_secs_f64(), "output not written");
                 note.error = Some(error);
             }
         }
@@ -227,7 +235,7 @@ impl Agent {
             }
             Err(error) => {
                 let wait = chore.failed(self.clock.since_boot(), self.entropy.as_ref());
-                tracing::error!(path = %output.path.display(), error = %error, retry_in = ?wait, "reload failed");
+                tracing::error!(path = %output.path.display(), error = %error, retry_in_seconds = wait.as_secs_f64(), "reload failed");
                 note.reload_error = Some(error.to_string());
             }
         }
