@@ -195,3 +195,31 @@ async fn revoked_keys_alone_reload_no_output_that_does_not_hold_them() {
     assert!(super::read(machine.path("reloads")).ends_with("ssh\n"));
     assert_eq!(machine.reloads(), 3);
 }
+
+#[tokio::test]
+async fn a_restart_without_a_server_and_without_an_identity_directory_revokes_nothing_less() {
+    let server = Server::start("Node", "").await;
+    let machine = Machine::new();
+    let lines = format!("{HOST}outputs: [{{type: openssh_host, path: {}}}]\n", machine.path("ssh").display());
+    machine.agent(&server, &lines).join_once().await.unwrap();
+    let list = machine.path("ssh/revoked_keys");
+    let before = std::fs::read(&list).unwrap();
+    server.revoke().await;
+    // What is there of the identity cannot be replaced, and it holds no list.
+    let identity = machine.path("data/identity");
+    std::fs::remove_dir_all(&identity).unwrap();
+    std::fs::write(&identity, "in the way").unwrap();
+    an_hour_later(&machine, &server, &lines, async || {
+        wait_for("the new list", || std::fs::read(&list).is_ok_and(|now| now != before)).await;
+        let noted = || Notes::read(&machine.path("data")).identity_error;
+        wait_for("the identity's failure", || noted().is_some()).await;
+    })
+    .await;
+    let revoked = std::fs::read(&list).unwrap();
+    server.stop().await;
+    while_running(&mut machine.agent(&server, &lines), async |_, mut events| {
+        assert_eq!(super::next_event(&mut events).await, Event::Ready);
+    })
+    .await;
+    assert_eq!(std::fs::read(&list).unwrap(), revoked);
+}
