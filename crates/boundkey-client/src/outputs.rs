@@ -133,7 +133,9 @@ pub fn write_identity(
     host_key: Option<&Path>,
 ) -> Result<Outcome, OutputError> {
     let path = identity_dir(data_dir);
-    let files = material.identity(host_key, &path)?;
+    // Programs elsewhere read what names its files in it.
+    let place = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    let files = material.identity(host_key, &place)?;
     let wanted = Wanted { mode: Some(0o600), ..Wanted::default() };
     directory::replace(&path, &files, &wanted, &Digests::new())
 }

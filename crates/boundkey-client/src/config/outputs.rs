@@ -159,7 +159,7 @@ fn place(
 }
 
 /// What sshd reads back unchanged from between double quotes, and takes for no pattern in `Include`.
-fn for_sshd(text: &str) -> bool {
+pub(super) fn for_sshd(text: &str) -> bool {
     !text.contains(|c: char| c.is_control() || "\"\\*?[".contains(c))
 }
 

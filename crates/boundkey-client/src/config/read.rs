@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
-use boundkey_document::{Document, Faults, Fields, Item, Node};
+use boundkey_document::{Document, Faults, Fields, Item, Node, quoted};
 use boundkey_keys::{NoSecret, Secret, tidy};
 use boundkey_token::{RequestedNames, ResourceName, Role, RoleSet};
 use zeroize::Zeroizing;
@@ -44,6 +44,14 @@ pub(super) fn read(
     let agent_key = top.same_key(&["agent", "teleport"]);
     let mut agent = top.section(agent_key);
     let data_dir = agent.file_path("data_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+    // `identity/sshd.conf` names files in it.
+    if !data_dir.to_str().is_some_and(outputs::for_sshd) {
+        agent.fault(
+            "data_dir",
+            quoted(&data_dir.display().to_string()),
+            "a path without control characters, `\"`, `\\`, `*`, `?` and `[`",
+        );
+    }
     let mut join = agent.section("join_params");
     let token = join.parsed("token_name", NAME_FORM, str::parse::<ResourceName>);
     join.missing("token_name", NAME_FORM);

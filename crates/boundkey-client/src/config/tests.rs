@@ -259,6 +259,10 @@ fn every_fault_below_the_agent_is_named_too() {
             "agent.yaml:4:44: outputs[0].reuse_key: found an unknown field; allowed: type, path, owner, group, mode, reload, hosts",
         ),
         (
+            "  data_dir: '/data/\"quoted\"'\n",
+            "agent.yaml:4:13: agent.data_dir: found `/data/\"quoted\"`; allowed: a path without control characters, `\"`, `\\`, `*`, `?` and `[`",
+        ),
+        (
             "outputs: [{type: openssh_user, path: /out, hosts: [\"*\"]}]\n",
             "agent.yaml:4:52: outputs[0].hosts[0]: found `*`; allowed: a pattern of known_hosts: letters, digits, `.`, `-`, `_`, `:`, `*` and `?`, for example *.corp.example.net",
         ),
