@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn an_overlay_with_dockers_mark_is_a_container_whose_processes_are_the_hosts() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "set -e; cd \"$0\"; mount -t tmpfs none .; mkdir l u w root; \
+        let script = "set -e; mount -t tmpfs none \"$0\"; cd \"$0\"; mkdir l u w root; \
                       mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none root; $3; \
                       BOUNDKEY_TEST_ROOT=\"$0/root\" exec \"$1\" --exact \"$2\" --nocapture";
         let tell = |before: &str| {
