@@ -84,6 +84,8 @@ fn a_service_that_waits_for_a_reload_command_at_its_start_ends_at_once() {
     }
     wait_for("the reload command", || child.exists());
     assert_eq!(joins(&cluster, "web"), 1);
+    // Killed, it would leave the command.
+    assert!(service.stop().success());
 }
 
 #[test]
