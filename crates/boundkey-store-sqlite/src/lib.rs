@@ -53,7 +53,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use boundkey_store::{
-    Batch, ChangeLog, CommitError, Committed, Entry, Range, Revision, Store, StoreError, Watch,
+    Batch, ChangeLog, CommitError, Committed, Entry, Measure, Range, Revision, Store, StoreError, Watch,
 };
 use time::OffsetDateTime;
 
@@ -133,6 +133,25 @@ impl Store for SqliteStore {
         now: OffsetDateTime,
     ) -> Result<Range, StoreError> {
         self.readers.range(prefix, after, limit, now)
+    }
+
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+        let (mut measure, mut after) = (Measure::default(), None);
+        loop {
+            let (step, last) = self.readers.measure(prefix, after.as_deref())?;
+            measure.entries += step.entries;
+            measure.bytes += step.bytes;
+            if last.is_none() {
+                return Ok(measure);
+            }
+            after = last;
+            // Whoever else waits for this thread has his turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {
+        self.writer.drop_first(prefix, before, at_most).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::open::PATIENCE;
 use crate::steady::Steady;
-use crate::{cause, micros, schema};
+use crate::{cause, micros, readers, schema};
 
 /// How many commits may wait; who comes later waits for a place.
 const QUEUE: usize = 1024;
@@ -37,6 +37,12 @@ enum Job {
     Commit(Commit),
     Purge {
         now: OffsetDateTime,
+        answer: oneshot::Sender<Result<usize, StoreError>>,
+    },
+    DropFirst {
+        prefix: String,
+        before: String,
+        at_most: usize,
         answer: oneshot::Sender<Result<usize, StoreError>>,
     },
     #[cfg(test)]
@@ -80,6 +86,18 @@ impl Writer {
     pub(crate) async fn purge(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Purge { now, answer })?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(crate) async fn drop_first(
+        &self,
+        prefix: &str,
+        before: &str,
+        at_most: usize,
+    ) -> Result<usize, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let (prefix, before) = (prefix.to_owned(), before.to_owned());
+        self.send(Job::DropFirst { prefix, before, at_most, answer })?;
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -166,6 +184,10 @@ impl Thread {
                 let purged = self.purge(now, usize::MAX);
                 // Whoever asked may have gone.
                 let _ = answer.send(purged.map_err(|error| cause::store_error(&error)));
+            }
+            Job::DropFirst { prefix, before, at_most, answer } => {
+                let dropped = self.drop_first(&prefix, &before, at_most);
+                let _ = answer.send(dropped.map_err(|error| cause::store_error(&error)));
             }
             #[cfg(test)]
             Job::Run(f) => f(&self.connection),
@@ -327,6 +349,18 @@ impl Thread {
             .execute((micros(now), i64::try_from(at_most).unwrap_or(i64::MAX)))?;
         self.untidy |= purged > 0;
         Ok(purged)
+    }
+
+    fn drop_first(&mut self, prefix: &str, before: &str, at_most: usize) -> rusqlite::Result<usize> {
+        let dropped = self
+            .connection
+            .prepare_cached(
+                "DELETE FROM record WHERE key IN
+                     (SELECT key FROM record WHERE key >= ?1 AND key < ?2 AND key < ?3 ORDER BY key LIMIT ?4)",
+            )?
+            .execute((prefix, readers::end(prefix), before, i64::try_from(at_most.max(1)).unwrap_or(i64::MAX)))?;
+        self.untidy |= dropped > 0;
+        Ok(dropped)
     }
 
     /// Copies the write-ahead log back and empties it. False if a reader was in the way: later then.

@@ -60,5 +60,6 @@ mod store;
 pub use changes::ChangeLog;
 pub use memory::{MemorySnapshot, MemoryStore};
 pub use store::{
-    Batch, Change, CommitError, Committed, Condition, Entry, Range, Revision, Store, StoreError, Watch, Write,
+    Batch, Change, CommitError, Committed, Condition, Entry, Measure, Range, Revision, Store, StoreError,
+    Watch, Write,
 };

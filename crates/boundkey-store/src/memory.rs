@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::{
-    Batch, Change, ChangeLog, CommitError, Committed, Condition, Entry, Range, Revision, Store, StoreError,
-    Watch, Write,
+    Batch, Change, ChangeLog, CommitError, Committed, Condition, Entry, Measure, Range, Revision, Store,
+    StoreError, Watch, Write,
 };
 
 /// Everything in memory, for tests and simulations.
@@ -71,6 +71,11 @@ impl Default for MemoryStore {
 impl Content {
     fn live(&self, key: &str, now: i128) -> Option<&Stored> {
         self.entries.get(key).filter(|stored| stored.is_live(now))
+    }
+
+    fn under(&self, prefix: &str) -> impl Iterator<Item = (&String, &Stored)> {
+        let from = self.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(key, _)| key.starts_with(prefix))
     }
 
     fn holds(&self, condition: &Condition, now: i128) -> bool {
@@ -161,6 +166,25 @@ impl Store for MemoryStore {
             live.by_ref().take(limit.max(1)).map(|(key, stored)| stored.entry(key)).collect();
         let next = live.next().and_then(|_| entries.last().map(|last| last.key.clone()));
         Ok(Range { entries, next })
+    }
+
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+        let mut measure = Measure::default();
+        for (key, stored) in self.lock().under(prefix) {
+            measure.entries += 1;
+            measure.bytes += (key.len() + stored.value.len()) as u64;
+        }
+        Ok(measure)
+    }
+
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {
+        let mut content = self.lock();
+        let first = content.under(prefix).map(|(key, _)| key).take_while(|key| key.as_str() < before);
+        let first: Vec<String> = first.take(at_most.max(1)).cloned().collect();
+        for key in &first {
+            content.entries.remove(key);
+        }
+        Ok(first.len())
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

@@ -226,6 +226,15 @@ pub struct Range {
     pub next: Option<String>,
 }
 
+/// How much lies under a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measure {
+    /// Keys.
+    pub entries: u64,
+    /// Bytes of keys and values; a store takes somewhat more.
+    pub bytes: u64,
+}
+
 /// What a watch reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -306,6 +315,22 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         now: OffsetDateTime,
     ) -> Result<Range, StoreError>;
+
+    /// How much lies under `prefix`, what has expired and is not dropped yet included. Reads in steps: commits and
+    /// other reads go on meanwhile, and what they change may be counted or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], never for an empty range.
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError>;
+
+    /// Drops the first keys under `prefix` that are less than `before`, `at_most` of them (at least 1; 0 reads as 1), for
+    /// good. For what has outlived its keep: no condition, no revision, no report to watches. Returns how many went.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if they could not be dropped; never for an empty range.
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError>;
 
     /// Watches the keys that start with `prefix`, for commits later than `after`.
     ///

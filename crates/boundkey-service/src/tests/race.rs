@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use boundkey_keys::MasterKey;
 use boundkey_proto::JoinKindName;
 use boundkey_store::{
-    Batch, CommitError, Committed, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch, keys,
+    Batch, CommitError, Committed, Entry, Measure, MemoryStore, Range, Revision, Store, StoreError, Watch,
+    keys,
 };
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -53,6 +54,14 @@ impl Store for Raced {
         now: OffsetDateTime,
     ) -> Result<Range, StoreError> {
         self.store.range(prefix, after, limit, now).await
+    }
+
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+        self.store.measure(prefix).await
+    }
+
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {
+        self.store.drop_first(prefix, before, at_most).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

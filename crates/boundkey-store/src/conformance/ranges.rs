@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::{NOW, delete, put, put_until, seconds, write};
-use crate::Store;
+use super::{NOW, delete, entry, put, put_until, seconds, write};
+use crate::{Change, Measure, Store};
 
 pub(super) async fn run(make: &impl AsyncFn() -> Arc<dyn Store>) {
     a_range_is_in_bytewise_order(&*make().await).await;
@@ -11,6 +11,8 @@ pub(super) async fn run(make: &impl AsyncFn() -> Arc<dyn Store>) {
     the_last_page_says_so(&*make().await).await;
     after_may_be_any_key(&*make().await).await;
     expired_entries_do_not_fill_pages(&*make().await).await;
+    a_measure_counts_what_lies_under_a_prefix(&*make().await).await;
+    the_first_keys_are_dropped_without_a_trace(&*make().await).await;
 }
 
 async fn fill(store: &dyn Store, keys: &[&str]) {
@@ -149,4 +151,47 @@ async fn expired_entries_do_not_fill_pages(store: &dyn Store) {
     let range = store.range("k/", Some("k/10"), 3, seconds(2)).await.expect("a range is read");
     assert_eq!(range.entries.len(), 1);
     assert_eq!(range.next, None, "what follows has expired");
+}
+
+async fn a_measure_counts_what_lies_under_a_prefix(store: &dyn Store) {
+    let measure = async |prefix: &str| store.measure(prefix).await.expect("a range is measured");
+    assert_eq!(measure("k/").await, Measure::default());
+    write(store, [put("k/1", "12345"), put("k/22", ""), put("k0", "other"), put("j", "other")]).await;
+    assert_eq!(measure("k/").await, Measure { entries: 2, bytes: 12 });
+    write(store, [put_until("k/3", "x", seconds(-100))]).await;
+    assert_eq!(measure("k/").await, Measure { entries: 3, bytes: 16 }, "also what has expired takes room");
+    assert_eq!(measure("").await.entries, 5);
+    // More than a store reads at a time.
+    for page in 0..30 {
+        write(store, (0..1000).map(|n| put(&format!("m/{page:02}{n:03}"), "v"))).await;
+    }
+    assert_eq!(measure("m/").await, Measure { entries: 30_000, bytes: 8 * 30_000 });
+}
+
+async fn the_first_keys_are_dropped_without_a_trace(store: &dyn Store) {
+    fill(store, &["k/1", "k/2", "k/3", "k/4", "k", "k0", "j/1", "l/1"]).await;
+    let revision = store.revision().await.expect("a revision");
+    let mut watch = store.watch("", revision).await.expect("a watch");
+    let drop_first = async |before: &str, at_most| {
+        store.drop_first("k/", before, at_most).await.expect("keys are dropped")
+    };
+    assert_eq!(drop_first("k/", 10).await, 0, "nothing under the prefix is less");
+    assert_eq!(drop_first("a", 10).await, 0);
+    assert_eq!(drop_first("k/4", 2).await, 2, "the first ones first");
+    assert_eq!(keys(store, "k/").await, ["k/3", "k/4"]);
+    assert_eq!(drop_first("k/4", 10).await, 1, "not the bound itself");
+    assert_eq!(
+        drop_first("z", 0).await,
+        1,
+        "0 reads as 1, and a bound behind the prefix is the prefix's end"
+    );
+    assert_eq!(drop_first("z", 10).await, 0);
+    assert_eq!(keys(store, "").await, ["j/1", "k", "k0", "l/1"], "nothing else");
+    assert_eq!(store.revision().await, Ok(revision), "no commit");
+    let next = write(store, [put("k/1", "again")]).await;
+    assert_eq!(
+        watch.next().await,
+        Ok(vec![Change::Put(entry("k/1", "again", next))]),
+        "nothing reported before"
+    );
 }

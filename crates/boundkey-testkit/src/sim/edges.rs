@@ -8,8 +8,8 @@ use boundkey_client::{Channel, Reply, Transport, TransportError};
 use boundkey_keys::sha256;
 use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
 use boundkey_store::{
-    Batch, CommitError, Committed as Done, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch,
-    Write,
+    Batch, CommitError, Committed as Done, Entry, Measure, MemoryStore, Range, Revision, Store, StoreError,
+    Watch, Write,
 };
 use time::OffsetDateTime;
 
@@ -236,6 +236,16 @@ impl Store for Connected {
         let page = self.store.range(prefix, after, limit, now).await;
         self.point(Point::AfterStore).await;
         page
+    }
+
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+        self.point(Point::BeforeStore).await;
+        self.store.measure(prefix).await
+    }
+
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {
+        self.point(Point::BeforeStore).await;
+        self.store.drop_first(prefix, before, at_most).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {

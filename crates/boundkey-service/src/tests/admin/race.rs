@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use boundkey_api::VerbRequest;
 use boundkey_keys::MasterKey;
 use boundkey_store::{
-    Batch, CommitError, Committed, Entry, MemoryStore, Range, Revision, Store, StoreError, Watch,
+    Batch, CommitError, Committed, Entry, Measure, MemoryStore, Range, Revision, Store, StoreError, Watch,
 };
 use boundkey_token::read_resources;
 use serde_json::json;
@@ -45,6 +45,14 @@ impl Store for Overtaken {
         at: OffsetDateTime,
     ) -> Result<Range, StoreError> {
         self.store.range(prefix, after, limit, at).await
+    }
+
+    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+        self.store.measure(prefix).await
+    }
+
+    async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {
+        self.store.drop_first(prefix, before, at_most).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, StoreError> {
