@@ -265,7 +265,7 @@ pub(crate) struct BotAddOptions {
     group = clap::ArgGroup::new("target").required(true).multiple(false),
     after_help = "Examples:
   boundkeyctl lock --token example-token --message 'stolen laptop'
-  boundkeyctl lock --host 5f0c... --ttl 2h
+  boundkeyctl lock --host 5f0c... --ttl 2h --public-message 'maintenance until noon'
   boundkeyctl rm lock/LOCK-ID             # lifts it"
 )]
 pub(crate) struct LockOptions {
@@ -284,6 +284,9 @@ pub(crate) struct LockOptions {
     /// Why, for administrators: whoever is locked out is never told
     #[arg(long)]
     pub(crate) message: Option<String>,
+    /// What whoever is locked out is told: a thief reads it too
+    #[arg(long)]
+    pub(crate) public_message: Option<String>,
     /// How long (30s, 15m, 24h, 7d); without it until it is removed
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<std::time::Duration>,

@@ -24,6 +24,7 @@ pub(crate) async fn run(context: Context, options: LockOptions) -> Result<()> {
     let request = serde_json::to_value(&LockRequest {
         target,
         message: options.message,
+        public_message: options.public_message,
         ttl_seconds: options.ttl.map(|ttl| ttl.as_secs()),
         revoke: options.revoke,
     })?;

@@ -40,6 +40,9 @@ pub struct LockRequest {
     /// Why, for administrators: whoever is locked out is never told.
     #[serde(default)]
     pub message: Option<String>,
+    /// What whoever is locked out is told.
+    #[serde(default)]
+    pub public_message: Option<String>,
     /// Seconds until the lock ends by itself; none: until it is removed.
     #[serde(default)]
     pub ttl_seconds: Option<u64>,

@@ -113,8 +113,11 @@ pub struct LockInForce {
     pub id: String,
     /// By hand, or automatic.
     pub origin: LockOrigin,
-    /// Why.
+    /// Why: for administrators.
     pub message: Option<String>,
+    /// What whoever is locked out is told besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_message: Option<String>,
     /// When it ends by itself.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub expires: Option<OffsetDateTime>,

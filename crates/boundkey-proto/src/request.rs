@@ -10,7 +10,7 @@ use crate::encoding::{decode, encode, read_object};
 use crate::limits::{
     MAX_FACT, MAX_FACTS, MAX_JOIN_STATE, MAX_NAME, MAX_NAMES, MAX_TTL_SECONDS, MIN_TTL_SECONDS,
 };
-use crate::{PROTOCOL_VERSION, ProtoError, Request};
+use crate::{PROTOCOL_VERSION, ProtoError, Request, server};
 
 impl Request {
     /// R as it is sent: unpadded base64url of this JSON. It is made once for each message and hashed as it is.
@@ -22,7 +22,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`ProtoError::UnsupportedVersion`], or [`ProtoError::MalformedRequest`] that names the member.
+    /// [`ProtoError::UnsupportedVersion`], [`ProtoError::NotUnderstood`], or [`ProtoError::MalformedRequest`] that names the
+    /// member.
     pub fn decode(text: &str) -> Result<Self, ProtoError> {
         let json = decode(text).ok_or(ProtoError::MalformedRequest {
             member: "request",
@@ -104,11 +105,7 @@ fn not_understood(json: &[u8], error: &serde_json::Error) -> ProtoError {
         Ok(Version { version }) if version != PROTOCOL_VERSION => {
             ProtoError::UnsupportedVersion { found: version }
         }
-        _ => ProtoError::MalformedRequest {
-            member: "request",
-            found: clean(&error.to_string(), 200),
-            allowed: "the JSON of a request of version 1, without unknown or repeated members",
-        },
+        _ => server::not_understood("request", error),
     }
 }
 

@@ -72,7 +72,7 @@ struct CompleteBody<'a> {
 ///
 /// # Errors
 ///
-/// [`ProtoError::BodyTooLarge`] or [`ProtoError::MalformedBody`].
+/// [`ProtoError::BodyTooLarge`] or [`ProtoError::NotUnderstood`].
 pub fn receive_begin(body: &[u8]) -> Result<Begin, ProtoError> {
     parse(body)
 }
@@ -132,7 +132,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProtoError> {
     if body.len() > MAX_BODY {
         return Err(ProtoError::BodyTooLarge { found: body.len() });
     }
-    read_object(body).map_err(|error| ProtoError::MalformedBody(clean(&error.to_string(), 200)))
+    read_object(body).map_err(|error| not_understood("body", &error))
 }
 
 fn secret_proof(text: &str) -> Result<[u8; 32], ProtoError> {
@@ -145,6 +145,13 @@ fn malformed(member: &'static str, found: String, allowed: &'static str) -> Prot
     ProtoError::MalformedRequest { member, found, allowed }
 }
 
+/// What a JSON parser did not take.
+pub(crate) fn not_understood(what: &'static str, error: &serde_json::Error) -> ProtoError {
+    let form = if error.is_data() { "JSON of another form" } else { "no JSON" };
+    let place = format!("{form}, at line {}, column {}", error.line(), error.column());
+    ProtoError::NotUnderstood { what, place, cause: clean(&error.to_string(), 200) }
+}
+
 /// Why a message is refused before anything is decided. All but a fault of the clocks are the client's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtoError {
@@ -155,8 +162,15 @@ pub enum ProtoError {
         found: usize,
     },
     /// Not the JSON of the message.
-    #[error("the body is not understood: {0}")]
-    MalformedBody(String),
+    #[error("the {what} is not understood: {cause}")]
+    NotUnderstood {
+        /// `body`, or `request` for the one inside of it.
+        what: &'static str,
+        /// Where, in our own words: the peer is told this.
+        place: String,
+        /// The parser's words, which may quote the message: for logs.
+        cause: String,
+    },
     /// A member that is out of its bounds.
     #[error("`{member}`: found {found}; allowed: {allowed}")]
     MalformedRequest {
@@ -216,7 +230,7 @@ impl ProtoError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::MalformedBody(_) | Self::MalformedRequest { .. } => "malformed_request",
+            Self::NotUnderstood { .. } | Self::MalformedRequest { .. } => "malformed_request",
             Self::UnsupportedVersion { .. } => "unsupported_version",
             Self::Challenge(ChallengeFault::Expired { .. }) => "challenge_expired",
             Self::Challenge(ChallengeFault::NotYetValid { .. }) => "challenge_not_yet_valid",
@@ -232,7 +246,8 @@ impl ProtoError {
         }
     }
 
-    /// What the client is told: less than the log for a challenge that was not made here, which may be a probe.
+    /// What the client is told: less than the log of what a parser says, and of a challenge that was not made here, which
+    /// may be a probe.
     pub fn problem(&self) -> Problem {
         let detail = match self {
             Self::Challenge(
@@ -241,6 +256,9 @@ impl ProtoError {
                 | ChallengeFault::BadTag
                 | ChallengeFault::OtherCluster,
             ) => "the challenge is not one that this cluster accepts: begin again".to_owned(),
+            Self::NotUnderstood { what, place, .. } => {
+                format!("the {what} is {place}; its members are described at /v1/openapi.json")
+            }
             other => other.to_string(),
         };
         Problem::new(self.status(), self.code(), detail)

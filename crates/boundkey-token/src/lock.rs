@@ -18,6 +18,8 @@ pub struct Lock {
     pub target: LockTarget,
     /// `spec.message`: why, for administrators; whoever is locked out is never told.
     pub message: Option<String>,
+    /// `spec.public_message`: what whoever is locked out is told.
+    pub public_message: Option<String>,
     /// `spec.expires`: in force until then.
     pub expires: Option<OffsetDateTime>,
 }
@@ -51,20 +53,15 @@ const MAX_MESSAGE: usize = 1024;
 impl Lock {
     pub(crate) fn read(top: &mut Fields<'_>) -> Option<Self> {
         let metadata = Metadata::read(top, Extent::NameOnly);
-        top.missing("spec", "a mapping with target, message, expires");
+        top.missing("spec", "a mapping with target, message, public_message, expires");
         let mut spec = top.mapping("spec")?;
         let target = read_target(&mut spec);
-        let message = spec.line("message").map(str::to_owned);
-        if let Some(message) = message.as_ref().filter(|message| message.len() > MAX_MESSAGE) {
-            spec.fault(
-                "message",
-                format!("a text of {} bytes", message.len()),
-                format!("at most {MAX_MESSAGE}"),
-            );
-        }
+        let [message, public_message] =
+            ["message", "public_message"].map(|member| read_message(&mut spec, member));
         let expires = spec.time("expires");
         spec.finish();
-        Some(Self { name: metadata.name?, revision: metadata.revision, target: target?, message, expires })
+        let (name, revision) = (metadata.name?, metadata.revision);
+        Some(Self { name, revision, target: target?, message, public_message, expires })
     }
 
     /// What an administrator should know although the lock is allowed: one sentence each.
@@ -76,14 +73,24 @@ impl Lock {
     pub fn to_json(&self) -> Value {
         let mut spec = Map::new();
         spec.insert("target".to_owned(), json!(self.target));
-        if let Some(message) = &self.message {
-            spec.insert("message".to_owned(), json!(message));
+        for (member, message) in [("message", &self.message), ("public_message", &self.public_message)] {
+            if let Some(message) = message {
+                spec.insert(member.to_owned(), json!(message));
+            }
         }
         if let Some(expires) = self.expires {
             spec.insert("expires".to_owned(), json!(format_time(expires)));
         }
         metadata::print("lock", "v2", &self.name, (&BTreeMap::new(), None, self.revision.as_deref()), spec)
     }
+}
+
+fn read_message(spec: &mut Fields<'_>, member: &'static str) -> Option<String> {
+    let message = spec.line(member).map(str::to_owned)?;
+    if message.len() > MAX_MESSAGE {
+        spec.fault(member, format!("a text of {} bytes", message.len()), format!("at most {MAX_MESSAGE}"));
+    }
+    Some(message)
 }
 
 fn read_target(spec: &mut Fields<'_>) -> Option<LockTarget> {

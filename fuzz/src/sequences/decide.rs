@@ -275,6 +275,7 @@ impl World {
                 id: format!("hand-{choice}"),
                 origin: LockOrigin::ByHand,
                 message: None,
+                public_message: None,
                 expires: (kind == 2).then(|| self.now + time::Duration::hours(i64::from(choice) - 64)),
             }),
         }

@@ -236,7 +236,7 @@ mod tests {
             (KeyFileError::NotAKey.into(), Remedy::Machine),
             (TransportError::Trust(TrustError::NothingToTrust).into(), Remedy::Machine),
             (ClientError::Sign(KeyFileError::NotAKey).into(), Remedy::Machine),
-            (ClientError::Request(ProtoError::MalformedBody("x".to_owned())).into(), Remedy::Machine),
+            (ClientError::Request(ProtoError::BodyTooLarge { found: 70_000 }).into(), Remedy::Machine),
             (ResultError::Bundle(BundleError::Untrusted).into(), Remedy::Machine),
         ]
     }

@@ -231,20 +231,24 @@ pub(super) fn registration_expired(case: &Case<'_>, end: OffsetDateTime) -> Earl
 }
 
 pub(super) fn locked(case: &Case<'_>, lock: &LockInForce) -> Early {
-    let (id, name) = (&lock.id, &case.token.name);
-    // Not why: whoever holds an old key is told this, and the reason is the administrators' own.
-    let mut message = format!("lock `{id}` is in force");
+    let name = &case.token.name;
+    // Whoever holds an old key is told this: what the administrators wrote for themselves, names of locks included, is not
+    // for it.
+    let mut message = "a lock is in force".to_owned();
+    if let Some(public) = &lock.public_message {
+        message.push_str(&format!(": {public}"));
+    }
     match (&lock.origin, lock.expires) {
         (crate::LockOrigin::Automatic(_), _) => message.push_str(&format!(
             "; when it is clear which machine is the right one, `boundkeyctl bound-keypair resync {name}` lets it back in (after a theft use `reset`)"
         )),
         (crate::LockOrigin::ByHand, Some(end)) => message.push_str(&format!(
-            "; it ends at {}, or with `boundkeyctl rm lock/{id}`",
+            "; it ends at {}; an administrator sees it with `boundkeyctl bound-keypair explain {name}`",
             time_text(end)
         )),
-        (crate::LockOrigin::ByHand, None) => {
-            message.push_str(&format!("; an administrator can remove it with `boundkeyctl rm lock/{id}`"));
-        }
+        (crate::LockOrigin::ByHand, None) => message.push_str(&format!(
+            "; an administrator sees it, and how it is removed, with `boundkeyctl bound-keypair explain {name}`"
+        )),
     }
     deny(case, Code::Locked, message)
 }

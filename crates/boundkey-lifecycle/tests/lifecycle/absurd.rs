@@ -129,7 +129,7 @@ prop_compose! {
         server.locks = lock.into_iter().map(|(by_hand, generation, sequence, state_id)| LockInForce {
             id: "lock".to_owned(),
             origin: if by_hand { LockOrigin::ByHand } else { LockOrigin::Automatic(LockPosition { generation: generation as u32, sequence, state_id }) },
-            message: None,
+            message: None, public_message: None,
             expires: times[3],
         }).collect();
         server.instances = instance.into_iter().map(|(identity, time, revoked)| (identity.id().to_owned(), InstanceRecord {

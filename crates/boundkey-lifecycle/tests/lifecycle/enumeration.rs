@@ -162,7 +162,13 @@ fn scene(row: &Row) -> (Server, Message) {
     };
     server.locks = lock
         .into_iter()
-        .map(|origin| LockInForce { id: AUTO_LOCK.to_owned(), origin, message: None, expires: None })
+        .map(|origin| LockInForce {
+            id: AUTO_LOCK.to_owned(),
+            origin,
+            message: None,
+            public_message: None,
+            expires: None,
+        })
         .collect();
 
     let mut message = Message::new(BOUND, 70);

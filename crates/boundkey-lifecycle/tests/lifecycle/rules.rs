@@ -70,6 +70,7 @@ pub(crate) fn auto_lock(at: &Enrolment) -> LockInForce {
             state_id: at.last_state_id,
         }),
         message: None,
+        public_message: None,
         expires: None,
     }
 }

@@ -196,6 +196,7 @@ impl Server {
         self.locks.push(LockInForce {
             id: "hand".to_owned(),
             origin: LockOrigin::ByHand,
+            public_message: None,
             message: Some("under repair".to_owned()),
             expires: None,
         });
@@ -293,6 +294,7 @@ impl Server {
                     self.locks.push(LockInForce {
                         id: AUTO_LOCK.to_owned(),
                         origin: LockOrigin::Automatic(lock.position.clone()),
+                        public_message: None,
                         message: Some(lock.message.clone()),
                         expires: None,
                     });

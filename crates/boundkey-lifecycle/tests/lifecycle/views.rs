@@ -310,9 +310,11 @@ fn why_a_lock_was_set_is_told_to_no_client() {
     server.lock_by_hand();
     client.begin();
     let Verdict::Deny(denial) = server.handle(&client.message(None)) else { panic!("the lock stands") };
-    assert_eq!(
-        denial.message,
-        "lock `hand` is in force; an administrator can remove it with `boundkeyctl rm lock/hand`"
-    );
+    let rest =
+        "an administrator sees it, and how it is removed, with `boundkeyctl bound-keypair explain web-1`";
+    assert_eq!(denial.message, format!("a lock is in force; {rest}"), "neither its name nor its message");
     assert!(see(&server).reasons[0].contains("under repair"), "administrators see it");
+    server.locks[0].public_message = Some("back at noon".to_owned());
+    let Verdict::Deny(denial) = server.handle(&client.message(None)) else { panic!("the lock stands") };
+    assert_eq!(denial.message, format!("a lock is in force: back at noon; {rest}"));
 }

@@ -198,8 +198,13 @@ impl Store {
     }
 
     fn locks(&self) -> Vec<LockInForce> {
-        let hand =
-            LockInForce { id: "hand".to_owned(), origin: LockOrigin::ByHand, message: None, expires: None };
+        let hand = LockInForce {
+            id: "hand".to_owned(),
+            origin: LockOrigin::ByHand,
+            message: None,
+            public_message: None,
+            expires: None,
+        };
         let hand = self.hand_lock.then_some(hand);
         self.auto_lock.iter().map(|(lock, _)| lock.clone()).chain(hand).collect()
     }
@@ -291,6 +296,7 @@ impl Store {
                         id: AUTO_LOCK.to_owned(),
                         origin: LockOrigin::Automatic(lock.position),
                         message: None,
+                        public_message: None,
                         expires: None,
                     };
                     next.auto_lock = Some((in_force, store.log.clone()));

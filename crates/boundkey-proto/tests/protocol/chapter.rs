@@ -13,7 +13,11 @@ fn chapter() -> String {
 fn every_error() -> Vec<ProtoError> {
     let all = vec![
         ProtoError::BodyTooLarge { found: 70_000 },
-        ProtoError::MalformedBody("expected value at line 1 column 1".to_owned()),
+        ProtoError::NotUnderstood {
+            what: "body",
+            place: "no JSON, at line 1, column 1".to_owned(),
+            cause: "expected value at line 1 column 1".to_owned(),
+        },
         ProtoError::MalformedRequest {
             member: "roles",
             found: "0 entries".to_owned(),
@@ -30,7 +34,7 @@ fn every_error() -> Vec<ProtoError> {
     for error in &all {
         match error {
             ProtoError::BodyTooLarge { .. }
-            | ProtoError::MalformedBody(_)
+            | ProtoError::NotUnderstood { .. }
             | ProtoError::MalformedRequest { .. }
             | ProtoError::UnsupportedVersion { .. } => {}
             ProtoError::Challenge(fault) => match fault {
@@ -101,4 +105,18 @@ fn the_chapter_states_the_limits_that_are_in_force() {
     ] {
         assert!(chapter.contains(&line), "{line}");
     }
+}
+
+#[test]
+fn what_a_parser_says_is_for_the_log_alone() {
+    let master = boundkey_keys::MasterKey::new(1, [7; 32]);
+    let body = br#"{"challenge": "tea", "milk": 1}"#;
+    let error =
+        boundkey_proto::receive_complete(body, "example.com", &master, NOW).expect_err("not a message");
+    assert!(error.to_string().contains("milk"), "the log has it: {error}");
+    let told = error.problem().detail;
+    assert!(told.starts_with("the body is JSON of another form, at line 1, column "), "{told}");
+    assert!(!told.contains("milk") && !told.contains("expected"), "{told}");
+    let error = boundkey_proto::receive_begin(b"{tea").expect_err("no JSON");
+    assert!(error.problem().detail.starts_with("the body is no JSON, at line 1, column 2"), "{error:?}");
 }

@@ -14,7 +14,9 @@ fn outcome(encoded: &str) -> Value {
         Ok(_) => json!({"accepted": true}),
         Err(error) => {
             let mut expect = json!({"code": error.code()});
-            if let ProtoError::MalformedRequest { member, .. } = error {
+            if let ProtoError::MalformedRequest { member, .. }
+            | ProtoError::NotUnderstood { what: member, .. } = error
+            {
                 expect["member"] = json!(member);
             }
             expect

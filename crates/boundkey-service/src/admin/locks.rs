@@ -45,6 +45,7 @@ pub(super) fn by_hand(lock: &Lock, created_at: OffsetDateTime) -> LockRecord {
             id: lock.name.to_string(),
             origin: LockOrigin::ByHand,
             message: lock.message.clone(),
+            public_message: lock.public_message.clone(),
             expires: lock.expires,
         },
         created_at,
@@ -129,6 +130,7 @@ impl Operation for SetLock<'_> {
                 id: self.id.clone(),
                 origin: LockOrigin::ByHand,
                 message: self.request.message.clone(),
+                public_message: self.request.public_message.clone(),
                 expires,
             },
             created_at: plan.now,
@@ -356,12 +358,13 @@ pub(super) async fn set(
     bytes: axum::body::Bytes,
 ) -> Result<Json<LockAnswer>, Refusal> {
     let request: LockRequest = body(&bytes)?;
-    let texts = [Some(describe(&request.target).1), request.message.as_deref()];
+    let LockRequest { target, message, public_message, .. } = &request;
+    let texts = [Some(describe(target).1), message.as_deref(), public_message.as_deref()];
     if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT || !text.chars().all(is_plain)) {
         return Err(Refusal::new(
             422,
             "invalid_resource",
-            "spec.target and spec.message are one line each, of at most 1024 bytes, without control or invisible characters",
+            "spec.target, spec.message and spec.public_message are one line each, of at most 1024 bytes, without control or invisible characters",
         ));
     }
     if describe(&request.target).1.is_empty() {

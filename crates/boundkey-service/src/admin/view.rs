@@ -1,7 +1,7 @@
 //! Resources as administrators see them.
 
 use boundkey_api::{Node, TokenSummary};
-use boundkey_lifecycle::{Enrolment, Identity, LifecycleState, LockOrigin, View};
+use boundkey_lifecycle::{Enrolment, Identity, LifecycleState, LockInForce, LockOrigin, View};
 use boundkey_store::Revision;
 use boundkey_store::records::{BotRecord, InstanceEntry, LockRecord, TokenRecord};
 use boundkey_token::{RecoveryMode, Token};
@@ -90,8 +90,11 @@ pub(super) fn bot(record: &BotRecord, revision: Option<Revision>) -> Value {
 pub(super) fn lock(record: &LockRecord, revision: Option<Revision>) -> Value {
     let mut spec = Map::new();
     spec.insert("target".to_owned(), json!(record.target));
-    if let Some(message) = &record.lock.message {
-        spec.insert("message".to_owned(), message.as_str().into());
+    let LockInForce { message, public_message, .. } = &record.lock;
+    for (member, message) in [("message", message), ("public_message", public_message)] {
+        if let Some(message) = message {
+            spec.insert(member.to_owned(), message.as_str().into());
+        }
     }
     if let Some(expires) = record.lock.expires {
         spec.insert("expires".to_owned(), rfc3339(expires).into());

@@ -1,7 +1,8 @@
-//! Proofs that are wrong are answered late, for each token and source network. Right ones are never delayed, and nothing
-//! is ever refused by it: it is asked only once a proof has been found wrong.
+//! Proofs that are wrong are answered late, for each source network. Right ones are never delayed, and nothing is ever
+//! refused by it: it is asked only once a proof has been found wrong. Tokens are not told apart: who is answered late for
+//! one name and at once for another would know which of them exists.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,13 +19,12 @@ const HARMLESS: u32 = 20;
 /// Counts are halved here, so that what a network does now weighs more than what it did.
 const MANY: u32 = 1000;
 
-/// Tables of fixed size. Whoever falls into one place shares it: at worst a wrong proof is answered late for another's
+/// A table of fixed size. Whoever falls into one place shares it: at worst a wrong proof is answered late for another's
 /// sake, or a network's appointments are drawn by lot.
 #[derive(Debug)]
 pub struct WrongProofs<S = RandomState> {
     free: u32,
     hasher: S,
-    pairs: Mutex<Vec<Row>>,
     networks: Mutex<Vec<Row>>,
 }
 
@@ -50,7 +50,7 @@ impl Row {
 }
 
 impl WrongProofs {
-    /// `free` wrong proofs in a row are answered at once; tables of `places` rows. Nobody can tell who shares one.
+    /// `free` wrong proofs in a row are answered at once; a table of `places` rows. Nobody can tell who shares one.
     pub fn new(free: u32, places: usize) -> Self {
         Self::with_hasher(free, places, RandomState::new())
     }
@@ -59,18 +59,13 @@ impl WrongProofs {
 impl<S: BuildHasher> WrongProofs<S> {
     /// The same, with places that this gives: for simulations, which have to take the same course again.
     pub fn with_hasher(free: u32, places: usize, hasher: S) -> Self {
-        let table = || {
-            let empty = Row { wrong: 0, right: 0, last: OffsetDateTime::UNIX_EPOCH };
-            Mutex::new(vec![empty; places.max(1)])
-        };
-        Self { free, hasher, pairs: table(), networks: table() }
+        let empty = Row { wrong: 0, right: 0, last: OffsetDateTime::UNIX_EPOCH };
+        Self { free, hasher, networks: Mutex::new(vec![empty; places.max(1)]) }
     }
 
-    /// Counts a wrong proof; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones. Messages that name
-    /// no token which exists are counted under the empty name.
-    pub fn wrong(&self, token: &str, source: Source, now: OffsetDateTime) -> Duration {
-        self.row(&self.networks, source.network, |row| row.at(now).wrong += 1);
-        let wrong = self.row(&self.pairs, (token, source.network), |row| {
+    /// Counts a wrong proof; how long its answer is to be held back: 1, 2, 4, 8 s after the free ones.
+    pub fn wrong(&self, source: Source, now: OffsetDateTime) -> Duration {
+        let wrong = self.row(source, |row| {
             let row = row.at(now);
             row.wrong += 1;
             row.wrong
@@ -83,19 +78,17 @@ impl<S: BuildHasher> WrongProofs<S> {
 
     /// Counts a right one.
     pub fn right(&self, source: Source, now: OffsetDateTime) {
-        self.row(&self.networks, source.network, |row| row.at(now).right += 1);
+        self.row(source, |row| row.at(now).right += 1);
     }
 
     /// False for a network that lately got more proofs wrong than right.
     pub fn trusts(&self, source: Source, now: OffsetDateTime) -> bool {
-        self.row(&self.networks, source.network, |row| {
-            (now - row.last).abs() > WINDOW || row.wrong <= HARMLESS.max(row.right)
-        })
+        self.row(source, |row| (now - row.last).abs() > WINDOW || row.wrong <= HARMLESS.max(row.right))
     }
 
-    fn row<T>(&self, table: &Mutex<Vec<Row>>, key: impl Hash, at: impl FnOnce(&mut Row) -> T) -> T {
-        let hash = self.hasher.hash_one(key);
-        let mut rows = table.lock().unwrap_or_else(PoisonError::into_inner);
+    fn row<T>(&self, source: Source, at: impl FnOnce(&mut Row) -> T) -> T {
+        let hash = self.hasher.hash_one(source.network);
+        let mut rows = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         let place = usize::try_from(hash % rows.len() as u64).unwrap_or(0);
         at(&mut rows[place])
     }
@@ -118,7 +111,7 @@ mod tests {
     fn a_network_is_trusted_again_when_right_proofs_outnumber_its_wrong_ones() {
         let limiter = WrongProofs::new(5, 4096);
         for _ in 0..30 {
-            limiter.wrong("web", address(1), NOW);
+            limiter.wrong(address(1), NOW);
         }
         assert!(!limiter.trusts(address(1), NOW));
         assert!(limiter.trusts(address(2), NOW), "others are not concerned");
@@ -132,10 +125,10 @@ mod tests {
     fn what_a_network_did_is_forgotten_after_ten_minutes() {
         let limiter = WrongProofs::new(5, 4096);
         for _ in 0..3000 {
-            limiter.wrong("web", address(1), NOW);
+            limiter.wrong(address(1), NOW);
         }
         assert!(!limiter.trusts(address(1), NOW));
         assert!(limiter.trusts(address(1), NOW + time::Duration::minutes(11)));
-        assert_eq!(limiter.wrong("web", address(1), NOW + time::Duration::minutes(11)), Duration::ZERO);
+        assert_eq!(limiter.wrong(address(1), NOW + time::Duration::minutes(11)), Duration::ZERO);
     }
 }

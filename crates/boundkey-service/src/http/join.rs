@@ -35,10 +35,15 @@ pub(super) async fn complete(
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
+    let came = service.clock().monotonic();
     match join::complete(&service, &body, &context, service.now()).await {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
             drop((body, room));
+            if refused.blur {
+                let took = service.clock().monotonic().saturating_sub(came);
+                tokio::time::sleep(join::until_next_step(took)).await;
+            }
             if !refused.hold.is_zero() {
                 service.joins().hold(Source::of(context.source), refused.hold).await;
             }

@@ -70,6 +70,7 @@ async fn set_lock(joining: &Joining<'_>, lock: &NewLock, batch: &mut Batch) -> R
             id: locking::automatic_id(snapshot.uid),
             origin: LockOrigin::Automatic(lock.position.clone()),
             message: Some(lock.message.clone()),
+            public_message: None,
             expires: None,
         },
         created_at: now,

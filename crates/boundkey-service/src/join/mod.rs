@@ -134,6 +134,16 @@ fn challenge(
     boundkey_proto::issue_challenge(service.cluster(), service.master(), nonce, position, now)
 }
 
+/// Answers that tell nothing go out whole steps after their messages came.
+const STEP: Duration = Duration::from_millis(20);
+
+/// From when an answer is ready until its next step: so the microseconds that it takes to look at a token that exists do
+/// not show.
+pub(crate) fn until_next_step(took: Duration) -> Duration {
+    let over = took.as_nanos() % STEP.as_nanos();
+    STEP - Duration::from_nanos(u64::try_from(over).unwrap_or(0))
+}
+
 /// A refused join: the problem to answer, and how long the answer is to be held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -141,11 +151,13 @@ pub struct Refused {
     pub refusal: Refusal,
     /// Wrong proofs in a row are answered late; everything else at once. Whoever has sockets does the waiting.
     pub hold: Duration,
+    /// The peer proved nothing: how long the answer took would tell it what was found.
+    pub blur: bool,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, hold: Duration::ZERO }
+        Self { refusal, hold: Duration::ZERO, blur: false }
     }
 }
 
@@ -172,11 +184,11 @@ pub async fn complete(
         Err(error) => {
             // An outlived challenge is a slow client's; everything else is garbage or forged.
             let hold = if Refusal::from_proto(&error).problem.is_final() {
-                joins.limiter.wrong("", Source::of(context.source), now)
+                joins.limiter.wrong(Source::of(context.source), now)
             } else {
                 Duration::ZERO
             };
-            return Err(Refused { refusal: Refusal::from_proto(&error), hold });
+            return Err(Refused { refusal: Refusal::from_proto(&error), hold, blur: false });
         }
     };
     for _ in 0..ATTEMPTS {
@@ -360,9 +372,7 @@ impl Joining<'_> {
             self.commit(commit::denial(self, &denial).await?).await?;
         } else {
             self.count_refusal(&denial);
-            // Strangers may invent as many names as they like: those share one place.
-            let token = self.snapshot.token.as_ref().map_or("", |_| self.received.request.token.as_str());
-            hold = self.service.joins().limiter.wrong(token, Source::of(self.context.source), self.now);
+            hold = self.service.joins().limiter.wrong(Source::of(self.context.source), self.now);
         }
         let refusal = if denial.proven {
             Refusal::new(403, code.as_str(), denial.message)
@@ -370,7 +380,7 @@ impl Joining<'_> {
             Refusal::new(403, Code::Denied.as_str(), DENIED)
         }
         .because(code.as_str());
-        Ok(Lost::Refused(Box::new(Refused { refusal, hold })))
+        Ok(Lost::Refused(Box::new(Refused { refusal, hold, blur: !denial.proven })))
     }
 }
 

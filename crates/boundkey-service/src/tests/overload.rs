@@ -101,9 +101,8 @@ fn a_right_proof_is_checked_however_many_wrong_ones_its_network_sent() {
     let holds: Vec<u64> =
         (0..9).map(|_| wrong.send(&fixture, &challenge).unwrap_err().hold.as_secs()).collect();
     assert_eq!(holds, [0, 0, 0, 0, 0, 1, 2, 4, 8]);
-    // Another token of the same network is another row.
     let other = Machine::new("other", 2, Some(Secret::generated([9; 32])));
-    assert!(other.send(&fixture, &challenge).unwrap_err().hold.is_zero());
+    assert_eq!(other.send(&fixture, &challenge).unwrap_err().hold.as_secs(), 8, "whichever token it names");
     let mut right = Machine::new("web", 3, Some(fixture.generated_secret("web")));
     right.source = wrong.source;
     assert_eq!(right.join(&fixture).unwrap().kind, JoinKindName::Registered);
@@ -209,4 +208,49 @@ async fn a_silent_handshake_of_one_network_leaves_slots_for_others() {
     assert!((10..16).contains(&passes.len()), "{}", passes.len());
     let other = tokio::time::timeout(Duration::from_secs(5), gate.enter(from(2), true, || 0)).await;
     assert!(matches!(other, Ok(Ok(_))), "at once");
+}
+
+#[test]
+fn whether_a_token_exists_is_told_neither_by_waits_nor_by_words() {
+    let fixture = Fixture::new();
+    let existing = ["web-7", "db-1", "web-8"];
+    for name in existing {
+        fixture.node_token(name, "");
+    }
+    let challenge = join::begin(&fixture.service, fixture.service.now()).challenge;
+    // Wrong secrets and wrong keys, of names that exist and of invented ones, in the order of the attack.
+    let ask = |names: &[&str], network: u8| {
+        let source = Some(IpAddr::from([198, 51, network, 7]));
+        let context = crate::RequestContext::new(fixture.service.entropy(), source, "public");
+        let told = names.iter().flat_map(|name| {
+            [Some(Secret::generated([9; 32])), None].map(|secret| {
+                let body = Machine::new(name, 2, secret).body(&challenge);
+                let refused = now(join::complete(&fixture.service, &body, &context, fixture.service.now()));
+                let refused = refused.unwrap_err();
+                assert!(refused.blur, "{name}: how long it took is hidden");
+                (refused.hold, refused.refusal.problem)
+            })
+        });
+        told.collect::<Vec<_>>()
+    };
+    // Three networks whose rows of the table nobody shares.
+    let fresh = |names: &[&str], networks: std::ops::Range<u8>| {
+        networks.map(|network| ask(names, network)).max_by_key(|told| std::cmp::Reverse(told[0].0))
+    };
+    let invented = fresh(&["nope-1", "nope-2", "nope-3"], 1..9).unwrap();
+    let mixed = fresh(&["web-7", "nope-1", "db-1"], 11..19).unwrap();
+    let real = fresh(&existing, 21..29).unwrap();
+    assert_eq!(invented, real);
+    assert_eq!(invented, mixed);
+    let holds: Vec<u64> = real.iter().map(|(hold, _)| hold.as_secs()).collect();
+    assert_eq!(holds, [0, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn answers_that_tell_nothing_go_out_at_whole_steps() {
+    let sent = |micros: u64| {
+        let took = Duration::from_micros(micros);
+        (took + join::until_next_step(took)).as_millis()
+    };
+    assert_eq!([0, 1, 300, 19_999, 20_000, 25_000].map(sent), [20, 20, 20, 20, 40, 40]);
 }

@@ -200,6 +200,7 @@ fn lock_in_force() -> LockInForce {
             state_id: Some(StateId([6; 16])),
         }),
         message: Some("two holders of one key".to_owned()),
+        public_message: Some("call the service desk".to_owned()),
         expires: Some(at(14)),
     }
 }
@@ -213,8 +214,13 @@ fn lock() -> LockRecord {
 }
 
 fn lock_index() -> LockIndex {
-    let by_hand =
-        LockInForce { id: "stolen".to_owned(), origin: LockOrigin::ByHand, message: None, expires: None };
+    let by_hand = LockInForce {
+        id: "stolen".to_owned(),
+        origin: LockOrigin::ByHand,
+        message: None,
+        public_message: None,
+        expires: None,
+    };
     LockIndex { locks: vec![lock_in_force(), by_hand] }
 }
 

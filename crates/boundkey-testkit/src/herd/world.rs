@@ -256,7 +256,7 @@ impl World<'_> {
         }
         if self.machines[number].hostile {
             self.row(now).wrong += 1;
-            let hold = self.server.wrong.wrong("web", source, wall(now));
+            let hold = self.server.wrong.wrong(source, wall(now));
             if !hold.is_zero() && self.server.held.take(source, 1) {
                 return self.push(now + hold, number, Event::Released);
             }

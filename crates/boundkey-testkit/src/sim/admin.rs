@@ -140,6 +140,7 @@ impl World {
             name: name(&format!("hand-{kind}-{}", self.tokens[token].name)),
             revision: None,
             target,
+            public_message: None,
             message: Some("by hand".to_owned()),
             expires: ttl.map(|ttl| now + ttl),
         };

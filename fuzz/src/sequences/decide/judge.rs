@@ -60,6 +60,7 @@ impl World {
                     self.stored.locks.push(LockInForce {
                         id: AUTOMATIC.to_owned(),
                         origin: LockOrigin::Automatic(lock.position.clone()),
+                        public_message: None,
                         message: Some(lock.message.clone()),
                         expires: None,
                     });
