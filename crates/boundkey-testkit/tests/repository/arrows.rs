@@ -114,23 +114,6 @@ fn serde_yaml_stays_in_boundkey_document() {
     }
 }
 
-#[test]
-fn no_second_cryptography_provider_comes_in() {
-    // What is built here: the lock file also names what optional dependencies might bring (ssh-key's `rsa`).
-    let output = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--offline", "--prefix", "none", "--format", "{p}", "--edges", "all"])
-        .current_dir(root())
-        .output()
-        .expect("cargo tree runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8(output.stdout).expect("names");
-    let built: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(built.contains("ring"), "the tree was read");
-    for banned in ["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls", "rsa"] {
-        assert!(!built.contains(banned), "{banned} came in with a dependency's default features");
-    }
-}
-
 /// The feature that makes proofs without signatures, and signatures that always hold.
 const TESTING: &str = "testing";
 

@@ -1,6 +1,7 @@
 //! What holds for the repository as a whole: who may depend on whom, and that the documentation names what exists.
 
 mod arrows;
+mod dependencies;
 mod documents;
 
 use std::path::{Path, PathBuf};
