@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use boundkey_api::Applied;
+use boundkey_api::{Applied, MAX_CHOSEN_SECRETS};
 use boundkey_console::{Format, print, say};
 use boundkey_token::{MAX_RESOURCE_FILE, Resource, ResourceError, ResourceFile, read_resources};
 use serde_json::Value;
@@ -89,15 +89,17 @@ fn pages(file: ResourceFile) -> mpsc::Receiver<Vec<Resource>> {
 
 fn batches(page: Vec<Resource>) -> Vec<Vec<Value>> {
     let mut batches = vec![Vec::new()];
-    let mut bytes = 0;
+    let (mut bytes, mut chosen) = (0, 0);
     for resource in &page {
         let value = sent(resource);
         let size = value.to_string().len();
-        if bytes + size > PAGE_BYTES && bytes > 0 {
+        let is_chosen = matches!(resource, Resource::Token(token) if token.has_chosen_secret());
+        if (bytes + size > PAGE_BYTES && bytes > 0) || (is_chosen && chosen == MAX_CHOSEN_SECRETS) {
             batches.push(Vec::new());
-            bytes = 0;
+            (bytes, chosen) = (0, 0);
         }
         bytes += size;
+        chosen += usize::from(is_chosen);
         if let Some(batch) = batches.last_mut() {
             batch.push(value);
         }

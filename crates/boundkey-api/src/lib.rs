@@ -38,5 +38,5 @@ pub use answers::{
     Applied, ApplyAnswer, ExplainAnswer, Find, LockAnswer, NextStep, Removed, ServerStatus, VerbAnswer,
 };
 pub use listings::{Event, Node, Page, TokenSummary};
-pub use requests::{ApplyRequest, LockRequest, VerbRequest};
+pub use requests::{ApplyRequest, LockRequest, MAX_CHOSEN_SECRETS, VerbRequest};
 pub use words::{EVENT_CODES, TOKEN_STATES};

@@ -31,6 +31,10 @@ pub struct VerbRequest {
     pub keep_key: bool,
 }
 
+/// Secrets that somebody chose in one `POST /v1/apply`, at most: each is stretched before the answer. Generated ones are not
+/// counted.
+pub const MAX_CHOSEN_SECRETS: usize = 64;
+
 /// `POST /v1/locks`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -129,6 +129,12 @@ const MODES: &[(&str, RecoveryMode)] = &[
 ];
 
 impl Token {
+    /// Its registration secret was chosen by somebody: to hold it costs a server a good tenth of a second.
+    pub fn has_chosen_secret(&self) -> bool {
+        let secret = self.spec.bound_keypair.onboarding.registration_secret.as_ref();
+        secret.is_some_and(|secret| !secret.0.is_generated_form())
+    }
+
     pub(crate) fn read(top: &mut Fields<'_>, extent: Extent) -> Option<Self> {
         let metadata = Metadata::read(top, extent);
         top.missing("spec", "a mapping with roles, join_method, ...");

@@ -21,7 +21,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Query, State};
-use boundkey_api::{Applied, ApplyAnswer, ApplyRequest, VerbAnswer, VerbRequest};
+use boundkey_api::{Applied, ApplyAnswer, ApplyRequest, MAX_CHOSEN_SECRETS, VerbAnswer, VerbRequest};
 use boundkey_proto::ProblemViolation;
 use boundkey_store::Range;
 use boundkey_token::{Resource, ResourceError, Violation, check_resource};
@@ -142,6 +142,16 @@ async fn apply_all(
     }
     if !faults.is_empty() {
         return Err(invalid(faults));
+    }
+    let chosen =
+        |resource: &&Resource| matches!(resource, Resource::Token(token) if token.has_chosen_secret());
+    let chosen = resources.iter().filter(chosen).count();
+    if chosen > MAX_CHOSEN_SECRETS {
+        let detail = format!(
+            "{chosen} registration secrets of people's own making; allowed: {MAX_CHOSEN_SECRETS} in one request. Send them in \
+             parts, or leave them out and have them generated; nothing was changed"
+        );
+        return Err(Refusal::new(422, "too_many_chosen_secrets", detail));
     }
     let operation = apply::Apply { resources: &resources, update: request.force, confirm: query.confirm };
     let applied = carry_out(&service, &context, &operation).await?;

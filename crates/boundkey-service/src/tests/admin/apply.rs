@@ -45,6 +45,20 @@ async fn a_resource_that_stands_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn no_more_secrets_are_stretched_for_one_request_than_its_time_allows() {
+    let fixture = Fixture::new();
+    let tokens = |count: usize, onboarding: serde_json::Value| {
+        (0..count).map(|n| token(&format!("m-{n}"), onboarding.clone())).collect::<Vec<_>>()
+    };
+    let chosen = json!({ "registration_secret": "correct horse battery" });
+    let refused = fixture.create(false, tokens(65, chosen)).await;
+    assert_eq!(refused.refused(), (422, "too_many_chosen_secrets"));
+    assert_eq!(fixture.get("/v1/tokens").await.ok(), json!({ "items": [] }));
+    let applied = fixture.create(false, tokens(65, spec_secret(3))).await.ok();
+    assert_eq!(applied["applied"].as_array().unwrap().len(), 65);
+}
+
+#[tokio::test]
 async fn an_update_in_place_keeps_the_enrolment() {
     let fixture = Fixture::new();
     let mut machine = fixture.registered("web");
