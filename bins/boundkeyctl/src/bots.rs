@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::arguments::{BotAddOptions, BotsCommand, Context};
 use crate::create::{check, sent};
 use crate::get::Kind;
+use crate::listing::{Listed, Listing};
 use crate::output;
 use crate::rm::remove;
 
@@ -14,23 +15,16 @@ pub(crate) async fn run(context: Context, command: BotsCommand) -> Result<()> {
     match command {
         BotsCommand::Add(options) => add(context, options).await,
         BotsCommand::Ls(options) => {
-            let bots: Vec<Value> = context.client().list("/v1/bots").await?;
-            let rows = bots.iter().map(|bot| {
+            let row = |bot: &Value| {
                 let name = bot["metadata"]["name"].as_str().unwrap_or_default();
                 let logins = bot["spec"]["logins"]
                     .as_array()
                     .map(|logins| logins.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","));
                 vec![name.to_owned(), logins.unwrap_or_else(|| name.to_owned())]
-            });
-            let rows: Vec<Vec<String>> = rows.collect();
-            let summary = output::counted(bots.len(), "bot");
-            output::rows(
-                &Value::Array(bots.clone()),
-                options.format,
-                &["NAME", "LOGINS"],
-                rows,
-                Some(summary),
-            )
+            };
+            let summary = |listed: &Listed| Some(output::counted(listed.shown, "bot"));
+            let listing = Listing::of_rows(options.format, &["NAME", "LOGINS"], row);
+            listing.run(&mut context.client(), Kind::Bot.path(), summary).await
         }
         BotsCommand::Rm { name, yes } => {
             remove(&mut context.client(), &[(Kind::Bot, &name)], false, yes.yes).await

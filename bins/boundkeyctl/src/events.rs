@@ -6,6 +6,7 @@ use boundkey_client::admin::encode;
 use boundkey_console::{Format, Usage, stream};
 
 use crate::arguments::{Context, EventsCommand, EventsOptions, duration, rfc3339};
+use crate::listing::Listing;
 use crate::output;
 use crate::show::{known, now};
 
@@ -23,15 +24,9 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
     let filter = filter(&options, watch)?;
     let mut client = context.client();
     if !watch {
-        let events: Vec<Event> = client.list(&format!("/v1/events?{filter}")).await?;
-        let rows = events.iter().map(|event| {
-            let subject = event.token.as_deref().or(event.identity.as_deref());
-            let at = output::time(Some(event.at));
-            let code = event.code.clone();
-            vec![at, code, output::dash(subject), event.actor.clone(), id(event), event.detail.clone()]
-        });
-        let header = ["TIME", "CODE", "TOKEN", "ACTOR", "ID", "DETAIL"];
-        return output::rows(&serde_json::to_value(&events)?, options.format.format, &header, rows, None);
+        let header = &["TIME", "CODE", "TOKEN", "ACTOR", "ID", "DETAIL"];
+        let listing = Listing::of_rows(options.format.format, header, row);
+        return listing.run(&mut client, &format!("/v1/events?{filter}"), |_| None).await;
     }
     let mut after: Option<String> = None;
     loop {
@@ -44,6 +39,12 @@ pub(crate) async fn run(context: Context, command: EventsCommand) -> Result<()> 
             after = Some(event.cursor);
         }
     }
+}
+
+fn row(event: &Event) -> Vec<String> {
+    let subject = event.token.as_deref().or(event.identity.as_deref());
+    let at = output::time(Some(event.at));
+    vec![at, event.code.clone(), output::dash(subject), event.actor.clone(), id(event), event.detail.clone()]
 }
 
 /// Digits of a correlation id that are shown, and enough to ask by.

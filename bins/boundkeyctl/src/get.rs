@@ -1,11 +1,13 @@
 //! `get KIND[/NAME]`
 
 use anyhow::{Result, bail};
-use boundkey_client::admin::encode;
+use boundkey_api::{Node, Page};
+use boundkey_client::admin::{AdminClient, encode};
 use serde_json::Value;
 
 use crate::arguments::{Context, GetOptions};
 use crate::failure::usage;
+use crate::listing::Listing;
 use crate::output;
 
 /// A kind of resource that the server serves.
@@ -59,25 +61,42 @@ pub(crate) async fn run(context: Context, options: GetOptions) -> Result<()> {
     let mut client = context.client();
     let query = if options.with_secrets && kind == Kind::Token { "?secrets=true" } else { "" };
     let value = match (kind, name) {
-        (Kind::Node, Some(name)) => {
-            let nodes: Vec<Value> = client.list(Kind::Node.path()).await?;
-            let fits =
-                |node: &Value| node["token"] == name || node["host_id"] == name || node["hostname"] == name;
-            match nodes.iter().find(|node| fits(node)) {
-                Some(node) => node.clone(),
-                None => {
-                    let known = nodes.iter().flat_map(|node| [&node["token"], &node["hostname"]]);
-                    let nearest = boundkey_document::nearest(name, known.filter_map(Value::as_str));
-                    let hint = nearest.map(|nearest| format!(" (did you mean node/{nearest}?)"));
-                    bail!(
-                        "node/{name} does not exist{}; a node is named by its token, host id or hostname",
-                        hint.unwrap_or_default()
-                    )
-                }
-            }
-        }
+        (Kind::Node, Some(name)) => node(&mut client, name).await?,
         (kind, Some(name)) => client.get(&format!("{}/{}{query}", kind.path(), encode(name))).await?,
-        (kind, None) => Value::Array(client.list(&format!("{}{query}", kind.path())).await?),
+        (kind, None) => {
+            let path = format!("{}{query}", kind.path());
+            return Listing::<Value>::of_resources(options.format).run(&mut client, &path, |_| None).await;
+        }
     };
     output::resource(value, options.format)
 }
+
+/// The first node that has the name in one of its three places.
+async fn node(client: &mut AdminClient, name: &str) -> Result<Value> {
+    let mut known = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page: Page<Node> = client.page(Kind::Node.path(), after.as_deref()).await?;
+        for node in page.items {
+            if node.token == name || node.host_id == name || node.hostname == name {
+                return Ok(serde_json::to_value(node)?);
+            }
+            known.extend([node.token, node.hostname]);
+        }
+        // Of many names the nearest one is a guess in any case.
+        known.truncate(NAMES_KEPT);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let nearest = boundkey_document::nearest(name, known.iter().map(String::as_str));
+    let hint = nearest.map(|nearest| format!(" (did you mean node/{nearest}?)"));
+    bail!(
+        "node/{name} does not exist{}; a node is named by its token, host id or hostname",
+        hint.unwrap_or_default()
+    )
+}
+
+/// Names that are kept for the nearest one.
+const NAMES_KEPT: usize = 20_000;

@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod get;
 mod keypair;
+mod listing;
 mod lock;
 mod output;
 mod rm;

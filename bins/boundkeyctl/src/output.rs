@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use boundkey_console::{Format, print_as, print_bytes, say};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Width, presets};
 use serde_json::Value;
 
 /// A resource or a list of them. YAML (and text) leaves `metadata.revision` out: it is for scripts and `edit`.
@@ -18,7 +18,7 @@ pub(crate) fn resource(mut value: Value, format: Format) -> Result<()> {
     }
 }
 
-fn strip_revisions(value: &mut Value) {
+pub(crate) fn strip_revisions(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(strip_revisions),
         _ => {
@@ -29,37 +29,53 @@ fn strip_revisions(value: &mut Value) {
     }
 }
 
-/// Rows for people on text, the values themselves otherwise.
-pub(crate) fn rows(
-    values: &Value,
-    format: Format,
-    header: &[&str],
-    rows: impl IntoIterator<Item = Vec<String>>,
-    summary: Option<String>,
-) -> Result<()> {
-    let text = || table(header, rows) + &summary.map_or_else(String::new, |summary| summary + "\n");
-    print_as(format, values, text)
+/// Columns without lines, printed in one or several parts.
+pub(crate) struct Table {
+    header: &'static [&'static str],
+    /// Of the parts so far.
+    widths: Vec<u16>,
 }
 
-/// Columns without lines.
-fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    // Elsewhere than on a terminal the table itself leaves colours out.
-    // A name is never cut in two: a terminal that is too narrow breaks the lines.
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-    let state = header.iter().position(|title| *title == "STATE");
-    for row in rows {
-        table.add_row(row.into_iter().enumerate().map(|(column, text)| {
-            let colour = if Some(column) == state { colour(&text) } else { None };
-            let cell = Cell::new(text);
-            match colour {
-                Some(colour) => cell.fg(colour),
-                None => cell,
-            }
-        }));
+impl Table {
+    pub(crate) fn new(header: &'static [&'static str]) -> Self {
+        Self { header, widths: Vec::new() }
     }
-    table.lines().map(|line| format!("{}\n", line.trim())).collect()
+
+    /// The next rows; before the first ones the header. Columns are as wide as those before, or wider.
+    pub(crate) fn rows(&mut self, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let mut rows = rows.into_iter().peekable();
+        if !self.widths.is_empty() && rows.peek().is_none() {
+            return String::new();
+        }
+        let mut table = comfy_table::Table::new();
+        // Elsewhere than on a terminal the table itself leaves colours out.
+        // A name is never cut in two: a terminal that is too narrow breaks the lines.
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if self.widths.is_empty() {
+            table.set_header(self.header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+        }
+        let state = self.header.iter().position(|title| *title == "STATE");
+        for row in rows {
+            table.add_row(row.into_iter().enumerate().map(|(column, text)| {
+                let colour = if Some(column) == state { colour(&text) } else { None };
+                let cell = Cell::new(text);
+                match colour {
+                    Some(colour) => cell.fg(colour),
+                    None => cell,
+                }
+            }));
+        }
+        let found = table.column_max_content_widths();
+        self.widths.resize(self.header.len(), 0);
+        for (index, (known, found)) in self.widths.iter_mut().zip(found).enumerate() {
+            *known = found.max(*known);
+            if let Some(column) = table.column_mut(index) {
+                let padded = known.saturating_add(column.padding_width());
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(padded)));
+            }
+        }
+        table.lines().map(|line| format!("{}\n", line.trim())).collect()
+    }
 }
 
 /// Green: all is well. Yellow: something is to come. Red: nothing joins. The words say the same.

@@ -5,11 +5,13 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use boundkey_api::{Node, ServerStatus, TOKEN_STATES, TokenSummary};
+use boundkey_client::admin::encode;
 use boundkey_console::{Format, FormatOption, print};
 use time::OffsetDateTime;
 
 use crate::arguments::{Context, ListOptions};
 use crate::failure::usage;
+use crate::listing::{Listed, Listing};
 use crate::output;
 
 /// Refuses a state that is none, before the server is asked.
@@ -38,19 +40,18 @@ fn by_state(states: &BTreeMap<String, u64>) -> String {
 
 pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()> {
     check_state(&options)?;
-    let all: Vec<TokenSummary> = context.client().list("/v1/tokens?view=summary").await?;
-    let now = now();
-    let total = all.len();
-    let mut states: BTreeMap<String, u64> = BTreeMap::new();
-    for token in &all {
-        *states.entry(token.state.clone()).or_default() += 1;
-    }
-    let shown: Vec<TokenSummary> = all
-        .into_iter()
-        .filter(|token| options.state.as_ref().is_none_or(|state| *state == token.state))
-        .filter(|token| fits(&options, &token.labels, token.last_joined_at, now))
-        .collect();
-    let rows = shown.iter().map(|token| {
+    let header = &[
+        "NAME",
+        "STATE",
+        "ROLES",
+        "MODE",
+        "RECOVERIES LEFT",
+        "MACHINE",
+        "LAST JOINED",
+        "CERTIFICATES UNTIL",
+        "RUNS OUT",
+    ];
+    let row = |token: &TokenSummary| {
         vec![
             token.name.clone(),
             token.state.clone(),
@@ -64,36 +65,23 @@ pub(crate) async fn tokens(context: Context, options: ListOptions) -> Result<()>
             output::time(token.certificates_expire_at),
             output::dash(Some(&token.runs_out.join(", "))),
         ]
-    });
-    let mut summary = format!("{} of {}", shown.len(), output::counted(total, "token"));
-    if !states.is_empty() {
-        summary.push_str(&format!(": {}", by_state(&states)));
-    }
-    let header = [
-        "NAME",
-        "STATE",
-        "ROLES",
-        "MODE",
-        "RECOVERIES LEFT",
-        "MACHINE",
-        "LAST JOINED",
-        "CERTIFICATES UNTIL",
-        "RUNS OUT",
-    ];
-    output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
+    };
+    let path = format!("/v1/tokens?view=summary{}", filters(&options));
+    let summary = |listed: &Listed| {
+        let mut summary = counted(listed, "token");
+        if !listed.states.is_empty() {
+            summary.push_str(&format!(": {}", by_state(&listed.states)));
+        }
+        Some(summary)
+    };
+    Listing::of_rows(options.format.format, header, row).run(&mut context.client(), &path, summary).await
 }
 
 pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> {
     check_state(&options)?;
-    let all: Vec<Node> = context.client().list("/v1/nodes").await?;
-    let now = now();
-    let total = all.len();
-    let shown: Vec<Node> = all
-        .into_iter()
-        .filter(|node| options.state.as_ref().is_none_or(|state| *state == node.state))
-        .filter(|node| fits(&options, &node.labels, Some(node.last_joined_at), now))
-        .collect();
-    let rows = shown.iter().map(|node| {
+    let header =
+        &["HOSTNAME", "STATE", "HOST ID", "TOKEN", "ROLES", "VERSION", "LAST JOINED", "CERTIFICATES UNTIL"];
+    let row = |node: &Node| {
         vec![
             output::dash(Some(&node.hostname)),
             output::dash(Some(&node.state)),
@@ -104,21 +92,25 @@ pub(crate) async fn nodes(context: Context, options: ListOptions) -> Result<()> 
             output::time(Some(node.last_joined_at)),
             output::time(node.certificates_expire_at),
         ]
-    });
-    let header =
-        ["HOSTNAME", "STATE", "HOST ID", "TOKEN", "ROLES", "VERSION", "LAST JOINED", "CERTIFICATES UNTIL"];
-    let summary = format!("{} of {}", shown.len(), output::counted(total, "node"));
-    output::rows(&serde_json::to_value(&shown)?, options.format.format, &header, rows, Some(summary))
+    };
+    let path = format!("/v1/nodes?{}", filters(&options));
+    let summary = |listed: &Listed| Some(counted(listed, "node"));
+    Listing::of_rows(options.format.format, header, row).run(&mut context.client(), &path, summary).await
 }
 
-fn fits(
-    options: &ListOptions,
-    labels: &BTreeMap<String, String>,
-    last_joined: Option<OffsetDateTime>,
-    now: OffsetDateTime,
-) -> bool {
-    options.label.iter().all(|(key, value)| labels.get(key) == Some(value))
-        && options.stale.is_none_or(|stale| last_joined.is_none_or(|at| now - at >= stale))
+/// `3 of 20 tokens`
+fn counted(listed: &Listed, noun: &str) -> String {
+    let total = listed.states.values().sum::<u64>();
+    format!("{} of {}", listed.shown, output::counted(usize::try_from(total).unwrap_or(usize::MAX), noun))
+}
+
+/// As the server knows them.
+fn filters(options: &ListOptions) -> String {
+    let state = options.state.iter().map(|state| format!("&state={}", encode(state)));
+    let labels =
+        options.label.iter().map(|(key, value)| format!("&label={}", encode(&format!("{key}={value}"))));
+    let stale = options.stale.iter().map(|stale| format!("&stale={}", stale.as_secs()));
+    state.chain(labels).chain(stale).collect()
 }
 
 pub(crate) fn now() -> OffsetDateTime {

@@ -13,6 +13,24 @@ pub struct Page<T> {
     /// The `after` of the next page; none at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Of tokens and nodes: how many of each state were looked at for this page, before filters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub states: BTreeMap<String, u64>,
+}
+
+impl<T> Page<T> {
+    /// A page without counts.
+    pub fn new(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next, states: BTreeMap::new() }
+    }
+
+    /// Counts one that was looked at.
+    pub fn count(&mut self, state: &str) {
+        match self.states.get_mut(state) {
+            Some(count) => *count += 1,
+            None => drop(self.states.insert(state.to_owned(), 1)),
+        }
+    }
 }
 
 /// A row of `tokens ls`.

@@ -52,4 +52,4 @@ pub use pages::{CompletionOptions, ManOptions, completions, man};
 pub use program::{Usage, need_descriptors, run, run_mending, survive};
 pub use question::{Unconfirmed, ask};
 pub use service_manager::{Notice, tell_service_manager};
-pub use standard::{announce, print, print_bytes, say, stream};
+pub use standard::{announce, print, print_bytes, say, stream, stream_bytes};

@@ -81,13 +81,22 @@ pub fn stream(text: &str) -> anyhow::Result<bool> {
     write(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
+/// As [`stream`], for what holds no colours.
+///
+/// # Errors
+///
+/// As [`print()`].
+pub fn stream_bytes(content: &[u8]) -> anyhow::Result<bool> {
+    write(&mut io::stdout().lock(), content)
+}
+
 /// Prints bytes that are no text.
 ///
 /// # Errors
 ///
 /// As [`print()`].
 pub fn print_bytes(content: &[u8]) -> anyhow::Result<()> {
-    write(&mut io::stdout().lock(), content).map(drop)
+    stream_bytes(content).map(drop)
 }
 
 fn write(out: &mut impl Write, content: &[u8]) -> anyhow::Result<bool> {

@@ -80,6 +80,7 @@ pub mod join;
 mod lists;
 mod loaded;
 pub mod locking;
+mod pieces;
 mod refusal;
 pub mod revocation;
 mod sealing;

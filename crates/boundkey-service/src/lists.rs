@@ -1,14 +1,19 @@
 //! Revocation lists, built from the range of revoked serials and signed again only when that has changed.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use boundkey_ca::{key_revocation_list, revocation_list};
 use boundkey_keys::sha256;
 use boundkey_lifecycle::{BACK_DATED, CaKind};
-use boundkey_store::Revision;
 use boundkey_store::records::{Record, RevokedRecord};
-use std::sync::Arc;
+use boundkey_store::{Store, Watch, keys};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
+use crate::authorities::pem;
+use crate::pieces::Pieces;
 use crate::{Refusal, Service, ca_kind_text};
 
 /// How long a list may be used by those who cannot fetch a newer one.
@@ -16,77 +21,175 @@ const VALID: time::Duration = time::Duration::hours(24);
 /// An unchanged list is signed anew after this long.
 const REUSED: time::Duration = time::Duration::hours(1);
 const PAGE: usize = 1000;
+/// After a build no other begins for so many times as long as it took, but for no longer than this.
+const PAUSES: u32 = 10;
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Lists that were replaced stay for who still reads them, while all together are no larger than this part of the
+/// memory for messages.
+const PART_OF_MESSAGES: usize = 4;
 
 /// The revocation lists of all CAs, at one moment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RevocationLists {
-    host: Vec<u8>,
-    bot: Vec<u8>,
-    krl: Vec<u8>,
+    pub(crate) host: Arc<Pieces>,
+    pub(crate) bot: Arc<Pieces>,
+    /// Both, one after the other in PEM, as OpenSSL and nginx read them.
+    pub(crate) both: Arc<Pieces>,
+    pub(crate) krl: Arc<Pieces>,
 }
 
 impl RevocationLists {
-    /// The DER CRL of the host or the bot CA; empty for the others, which revoke nothing.
-    pub fn crl(&self, kind: CaKind) -> &[u8] {
-        match kind {
-            CaKind::Host => &self.host,
-            CaKind::Bot => &self.bot,
-            CaKind::Tls | CaKind::SshHost | CaKind::SshUser => &[],
+    fn new(host: &[u8], bot: &[u8], krl: &[u8]) -> Self {
+        let both = pem("X509 CRL", host) + &pem("X509 CRL", bot);
+        Self {
+            host: Pieces::new(host),
+            bot: Pieces::new(bot),
+            both: Pieces::new(both.as_bytes()),
+            krl: Pieces::new(krl),
         }
     }
 
-    /// The OpenSSH KRL of both OpenSSH CAs.
-    pub fn krl(&self) -> &[u8] {
-        &self.krl
+    /// A copy of the DER CRL of the host or the bot CA; empty for the others, which revoke nothing.
+    pub fn crl(&self, kind: CaKind) -> Vec<u8> {
+        match kind {
+            CaKind::Host => self.host.to_vec(),
+            CaKind::Bot => self.bot.to_vec(),
+            CaKind::Tls | CaKind::SshHost | CaKind::SshUser => Vec::new(),
+        }
+    }
+
+    /// A copy of the OpenSSH KRL of both OpenSSH CAs.
+    pub fn krl(&self) -> Vec<u8> {
+        self.krl.to_vec()
+    }
+
+    fn bytes(&self) -> usize {
+        [&self.host, &self.bot, &self.both, &self.krl].into_iter().map(|list| list.bytes()).sum()
     }
 }
 
-/// The lists that were made last.
+/// The lists that were made last, and whether anything was revoked since.
 #[derive(Default)]
-pub(crate) struct ListCache(Mutex<Option<Cached>>);
+pub(crate) struct ListCache(Mutex<Cache>);
+
+#[derive(Default)]
+struct Cache {
+    present: Option<Cached>,
+    /// For readers under way, oldest first.
+    replaced: VecDeque<Arc<RevocationLists>>,
+    watch: Option<Box<dyn Watch>>,
+    /// The store may hold more than `present` does.
+    changed: bool,
+    /// No build begins before this, on the monotonic clock.
+    due: Duration,
+}
 
 struct Cached {
-    revision: Revision,
     content: [u8; 32],
     number: u64,
     made_at: OffsetDateTime,
     lists: Arc<RevocationLists>,
 }
 
+impl Cached {
+    fn is_fresh(&self, now: OffsetDateTime) -> bool {
+        (now - self.made_at).abs() < REUSED
+    }
+}
+
+impl Cache {
+    /// Notes whether anything was revoked since the last look.
+    async fn look(&mut self, store: &dyn Store) -> Result<(), Refusal> {
+        if let Some(watch) = &mut self.watch {
+            // Whatever was committed before this call is reported at once.
+            let news = tokio::select! {
+                biased;
+                news = watch.next() => Some(news),
+                () = std::future::ready(()) => None,
+            };
+            match news {
+                None => {}
+                Some(Ok(_)) => self.changed = true,
+                // It fell behind, or a restore came: nobody knows what has changed.
+                Some(Err(_)) => self.watch = None,
+            }
+        }
+        if self.watch.is_none() {
+            self.changed = true;
+            let revision = store.revision().await?;
+            self.watch = Some(store.watch(keys::REVOKED, revision).await?);
+        }
+        Ok(())
+    }
+
+    fn current(&self, now: OffsetDateTime) -> Option<Arc<RevocationLists>> {
+        let present = self.present.as_ref().filter(|present| !self.changed && present.is_fresh(now));
+        present.map(|present| Arc::clone(&present.lists))
+    }
+
+    /// The present lists stay whatever their size; of those before them as many as fit into `most` bytes with them.
+    fn replace(&mut self, cached: Cached, most: usize) {
+        self.changed = false;
+        let lists = Arc::clone(&cached.lists);
+        self.replaced.extend(self.present.replace(cached).map(|before| before.lists));
+        let mut bytes = lists.bytes() + self.replaced.iter().map(|lists| lists.bytes()).sum::<usize>();
+        while bytes > most
+            && let Some(oldest) = self.replaced.pop_front()
+        {
+            bytes -= oldest.bytes();
+        }
+    }
+}
+
 type Revoked = Vec<(Vec<u8>, OffsetDateTime)>;
 
 impl Service {
-    /// The revocation lists as of now: everything that was committed before this call is in them.
+    /// The revocation lists as of now: everything that was committed before this call is in them. Builds are apart by ten
+    /// times what one takes, 20 s at most; who asks for more in between waits.
     ///
     /// # Errors
     /// The store does not answer, a record is not readable, or a list cannot be signed.
     pub async fn revocation_lists(&self) -> Result<Arc<RevocationLists>, Refusal> {
-        let now = self.now();
         // One builds, the others wait for it.
         let mut cache = self.list_cache().0.lock().await;
-        let revision = self.store().revision().await?;
-        let fresh = |cached: &Cached| (now - cached.made_at).abs() < REUSED;
-        if let Some(cached) = cache.as_ref().filter(|c| c.revision == revision && fresh(c)) {
-            return Ok(cached.lists.clone());
+        cache.look(self.store()).await?;
+        if let Some(lists) = cache.current(self.now()) {
+            return Ok(lists);
         }
+        let pause = cache.due.saturating_sub(self.clock().monotonic()).min(LONGEST_PAUSE);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+            cache.look(self.store()).await?;
+        }
+        let begun = self.clock().monotonic();
+        let lists = self.build_lists(&mut cache).await?;
+        let ended = self.clock().monotonic();
+        let pause = pause_after(ended.saturating_sub(begun));
+        cache.due = if pause.is_zero() { Duration::ZERO } else { ended + pause };
+        Ok(lists)
+    }
+
+    async fn build_lists(&self, cache: &mut Cache) -> Result<Arc<RevocationLists>, Refusal> {
+        let now = self.now();
         let mut all = Vec::new();
         for kind in [CaKind::Host, CaKind::Bot, CaKind::SshHost, CaKind::SshUser] {
             all.push(self.revoked(kind, now).await?);
         }
         let content = digest(&all);
-        if let Some(cached) = cache.as_mut().filter(|c| c.content == content && fresh(c)) {
-            cached.revision = revision;
-            return Ok(cached.lists.clone());
+        if let Some(present) = cache.present.as_ref().filter(|p| p.content == content && p.is_fresh(now)) {
+            cache.changed = false;
+            return Ok(Arc::clone(&present.lists));
         }
         let by_clock = u64::try_from(now.unix_timestamp_nanos() / 1000).unwrap_or(0);
-        let number = cache.as_ref().map_or(by_clock, |cached| by_clock.max(cached.number + 1));
+        let number = cache.present.as_ref().map_or(by_clock, |present| by_clock.max(present.number + 1));
         let lists = Arc::new(self.sign_lists(&all, number, now).map_err(Refusal::internal)?);
-        *cache = Some(Cached { revision, content, number, made_at: now, lists: lists.clone() });
+        let most = self.config().limits.message_bytes / PART_OF_MESSAGES;
+        cache.replace(Cached { content, number, made_at: now, lists: Arc::clone(&lists) }, most);
         Ok(lists)
     }
 
     async fn revoked(&self, kind: CaKind, now: OffsetDateTime) -> Result<Revoked, Refusal> {
-        let prefix = format!("revoked/{}/", ca_kind_text(kind));
+        let prefix = format!("{}{}/", keys::REVOKED, ca_kind_text(kind));
         let mut revoked = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -113,20 +216,26 @@ impl Service {
         let authorities = self.authorities();
         let (this_update, next_update) = (now - BACK_DATED, now + VALID);
         let ssh = |revoked: &Revoked| revoked.iter().map(|(serial, _)| to_u64(serial)).collect::<Vec<u64>>();
-        Ok(RevocationLists {
-            host: revocation_list(&authorities.host, number, &all[0], this_update, next_update)?,
-            bot: revocation_list(&authorities.bot, number, &all[1], this_update, next_update)?,
-            krl: key_revocation_list(
-                number,
-                now,
-                self.cluster(),
-                &[
-                    (authorities.ssh_host.key().public_key(), ssh(&all[2])),
-                    (authorities.ssh_user.key().public_key(), ssh(&all[3])),
-                ],
-            )?,
-        })
+        let krl = key_revocation_list(
+            number,
+            now,
+            self.cluster(),
+            &[
+                (authorities.ssh_host.key().public_key(), ssh(&all[2])),
+                (authorities.ssh_user.key().public_key(), ssh(&all[3])),
+            ],
+        )?;
+        Ok(RevocationLists::new(
+            &revocation_list(&authorities.host, number, &all[0], this_update, next_update)?,
+            &revocation_list(&authorities.bot, number, &all[1], this_update, next_update)?,
+            &krl,
+        ))
     }
+}
+
+/// How long after a build that took so long no other begins.
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(PAUSES).min(LONGEST_PAUSE)
 }
 
 fn digest(all: &[Revoked]) -> [u8; 32] {
@@ -149,4 +258,35 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cached(bytes: usize) -> Cached {
+        let lists = Arc::new(RevocationLists::new(b"", b"", &vec![0; bytes]));
+        Cached { content: [0; 32], number: 1, made_at: OffsetDateTime::UNIX_EPOCH, lists }
+    }
+
+    #[test]
+    fn lists_that_were_replaced_stay_while_there_is_room_and_the_present_ones_always() {
+        let mut cache = Cache::default();
+        let one = cached(0).lists.bytes() + 1000;
+        for _ in 0..5 {
+            cache.replace(cached(1000), 3 * one);
+        }
+        assert_eq!(cache.replaced.len(), 2, "the present one and two before it");
+        let reader = Arc::downgrade(&cache.replaced[0].krl);
+        cache.replace(cached(100_000), 3 * one);
+        assert!(cache.replaced.is_empty() && cache.present.is_some());
+        assert!(reader.upgrade().is_none(), "what is dropped is gone");
+    }
+
+    #[test]
+    fn builds_are_apart_by_ten_times_what_one_takes_and_by_twenty_seconds_at_most() {
+        assert_eq!(pause_after(Duration::from_millis(3)), Duration::from_millis(30));
+        assert_eq!(pause_after(Duration::from_secs(10)), Duration::from_secs(20));
+        assert_eq!(pause_after(Duration::ZERO), Duration::ZERO);
+    }
 }

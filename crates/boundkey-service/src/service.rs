@@ -12,6 +12,7 @@ use crate::bootstrap::{StartError, open_cluster};
 use crate::clock::to_micros;
 use crate::join::Joins;
 use crate::lists::ListCache;
+use crate::pieces::Pieces;
 use crate::{Clock, RequestContext, ServiceConfig, Stretch};
 
 /// What a service is made of. The caller chooses the store, the clock and the randomness.
@@ -39,6 +40,8 @@ struct Inner {
     authorities: Authorities,
     joins: Joins,
     lists: ListCache,
+    /// The CA bundle as it is served.
+    bundle: Arc<Pieces>,
     served_pins: Mutex<Vec<String>>,
     stopping: watch::Sender<bool>,
     started_at: OffsetDateTime,
@@ -54,12 +57,14 @@ impl Service {
         let authorities =
             open_cluster(&*parts.store, &parts.master, &*parts.entropy, &parts.config.cluster, started_at)
                 .await?;
+        let bundle = serde_json::to_vec(authorities.bundle()).expect("a bundle is texts and numbers");
         let joins = Joins::new(&parts.config.limits, Arc::clone(&parts.clock));
         Ok(Self(Arc::new(Inner {
             parts,
             authorities,
             joins,
             lists: ListCache::default(),
+            bundle: Pieces::new(&bundle),
             served_pins: Mutex::default(),
             stopping: watch::Sender::new(false),
             started_at,
@@ -109,6 +114,11 @@ impl Service {
     /// The cluster's CAs.
     pub fn authorities(&self) -> &Authorities {
         &self.0.authorities
+    }
+
+    /// The signed CA bundle as JSON.
+    pub(crate) fn bundle(&self) -> &Arc<Pieces> {
+        &self.0.bundle
     }
 
     pub(crate) fn joins(&self) -> &Joins {

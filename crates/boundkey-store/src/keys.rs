@@ -8,8 +8,12 @@ pub const ENROLMENT: &str = "enrolment/";
 pub const BOT: &str = "bot/";
 /// Prefix of all locks.
 pub const LOCK: &str = "lock/";
+/// Prefix of what is locked.
+pub const LOCK_OF: &str = "lock-of/";
 /// Prefix of the audit log.
 pub const EVENT: &str = "event/";
+/// Prefix of all revoked certificates.
+pub const REVOKED: &str = "revoked/";
 /// The cluster's name and the fingerprint of its master key.
 pub const CLUSTER: &str = "meta/cluster";
 /// The signed CA bundle.
@@ -48,7 +52,7 @@ pub fn lock(id: &str) -> String {
 /// `kind`: token, host, instance, bot. Holds every lock on that target
 /// ([`LockIndex`](crate::records::LockIndex)); absence is a condition too.
 pub fn lock_of(kind: &str, id: &str) -> String {
-    format!("lock-of/{kind}/{id}")
+    format!("{LOCK_OF}{kind}/{id}")
 }
 
 /// Sortable: microseconds since 1970 in 20 digits, then the correlation id.
@@ -58,7 +62,7 @@ pub fn event(micros: i128, id: &str) -> String {
 
 /// A revoked certificate, sorted by the second in which it expires.
 pub fn revoked(ca: &str, expires_unix: i64, serial: &str) -> String {
-    format!("revoked/{ca}/{expires_unix:012}/{serial}")
+    format!("{REVOKED}{ca}/{expires_unix:012}/{serial}")
 }
 
 /// The key of a certificate authority, by its kind.

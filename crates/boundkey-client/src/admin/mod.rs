@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use socket::Connection;
 
-/// Resources sent in one request; more are sent in several, each all or nothing.
-const PAGE: usize = 500;
+/// Rows asked for at a time: what is in memory of a listing, on both sides.
+const LISTED: usize = 1000;
 
 /// Speaks to one server, over one kept-alive connection.
 pub struct AdminClient {
@@ -85,26 +85,21 @@ impl AdminClient {
         self.post(&format!("/v1/apply?confirm={}", encode(confirm)), &body).await
     }
 
-    /// Every item of a listing, page by page. `path` may have a query.
+    /// A page of a listing, behind the `next` of the page before. `path` may have a query.
     ///
     /// # Errors
     /// As [`AdminClient::get`].
-    pub async fn list<T: DeserializeOwned>(&mut self, path: &str) -> Result<Vec<T>, AdminError> {
-        let mut items = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let separator = if path.contains('?') { '&' } else { '?' };
-            let mut page_path = format!("{path}{separator}limit={PAGE}");
-            if let Some(after) = &after {
-                page_path.push_str(&format!("&after={}", encode(after)));
-            }
-            let page: Page<T> = self.get(&page_path).await?;
-            items.extend(page.items);
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(items),
-            }
+    pub async fn page<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        after: Option<&str>,
+    ) -> Result<Page<T>, AdminError> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut path = format!("{path}{separator}limit={LISTED}");
+        if let Some(after) = after {
+            path.push_str(&format!("&after={}", encode(after)));
         }
+        self.get(&path).await
     }
 
     /// `GET path`, as it comes: PEM, DER, OpenSSH lines.

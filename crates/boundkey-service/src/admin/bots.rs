@@ -22,14 +22,14 @@ use crate::{Entry, Refusal, RequestContext, Service};
 /// `GET /v1/bots`
 pub(super) async fn all(
     State(service): State<Service>,
-    Query(listing): Query<Listing>,
+    listing: Listing,
 ) -> Result<Json<Page<Value>>, Refusal> {
     let page = listing.page(&service, keys::BOT).await?;
     let mut items = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
         items.push(view::bot(&BotRecord::decode(&entry.value)?, Some(entry.revision)));
     }
-    Ok(Json(Page { items, next: Listing::next(&page, keys::BOT) }))
+    Ok(Json(Page::new(items, Listing::next(&page, keys::BOT))))
 }
 
 /// `GET /v1/bots/NAME`

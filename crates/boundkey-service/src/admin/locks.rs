@@ -193,13 +193,21 @@ pub(super) async fn nobody_there(
 async fn no_such_machine(plan: &Plan<'_>, target: &LockTarget, id: &str) -> Result<String, Refusal> {
     let is_host = matches!(target, LockTarget::Host(_));
     let mut named = Vec::new();
-    for entry in every(plan.service, keys::ENROLMENT, usize::MAX, plan.now).await? {
-        let enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
-        if let Some(identity) = enrolment.identity.filter(|_| enrolment.facts.hostname == id)
-            && identity.is_bot() != is_host
-            && named.len() < HOSTS_TOLD
-        {
-            named.push(identity.id().to_owned());
+    let mut after: Option<String> = None;
+    loop {
+        let page = plan.service.store().range(keys::ENROLMENT, after.as_deref(), SCANNED, plan.now).await?;
+        for entry in &page.entries {
+            let enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            if let Some(identity) = enrolment.identity.filter(|_| enrolment.facts.hostname == id)
+                && identity.is_bot() != is_host
+                && named.len() < HOSTS_TOLD
+            {
+                named.push(identity.id().to_owned());
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
     let (what, shows) = match is_host {
@@ -383,14 +391,14 @@ pub(super) async fn set(
 /// `GET /v1/locks`
 pub(super) async fn all(
     State(service): State<Service>,
-    Query(listing): Query<Listing>,
+    listing: Listing,
 ) -> Result<Json<Page<Value>>, Refusal> {
     let page = listing.page(&service, keys::LOCK).await?;
     let mut items = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
         items.push(view::lock(&LockRecord::decode(&entry.value)?, Some(entry.revision)));
     }
-    Ok(Json(Page { items, next: Listing::next(&page, keys::LOCK) }))
+    Ok(Json(Page::new(items, Listing::next(&page, keys::LOCK))))
 }
 
 /// `GET /v1/locks/ID`

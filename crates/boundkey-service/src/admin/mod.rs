@@ -7,6 +7,7 @@ mod apply_token;
 mod bots;
 mod cut_off;
 mod events;
+mod listing;
 mod locks;
 mod nodes;
 mod plan;
@@ -23,21 +24,17 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use boundkey_api::{Applied, ApplyAnswer, ApplyRequest, MAX_CHOSEN_SECRETS, VerbAnswer, VerbRequest};
 use boundkey_proto::ProblemViolation;
-use boundkey_store::Range;
 use boundkey_token::{Resource, ResourceError, Violation, check_resource};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::http::Routes;
 use crate::{Refusal, RequestContext, Service};
+use listing::Listing;
 use plan::carry_out;
 
 /// Bytes of an administration request's body: thousands of tokens in one file.
 pub const MAX_ADMIN_BODY: usize = 8 * 1024 * 1024;
-/// Items of a page when the request names no limit, and at most.
-const PAGE: usize = 500;
-const PAGE_MAX: usize = 5000;
 /// Names looked through for the nearest one.
 const NAMES_SEARCHED: usize = 10_000;
 
@@ -165,13 +162,10 @@ async fn missing(service: &Service, kind: &str, name: &str) -> Refusal {
         "bot" => (boundkey_store::keys::BOT, "`bots ls` lists those that do"),
         _ => (boundkey_store::keys::LOCK, "`get locks` lists those that do"),
     };
-    let hint = match plan::every(service, prefix, NAMES_SEARCHED, service.now()).await {
-        Ok(entries) => {
-            let names = entries.iter().filter_map(|entry| entry.key.strip_prefix(prefix));
-            boundkey_document::nearest(name, names)
-                .map(|nearest| format!(" (did you mean {kind}/{nearest}?)"))
-                .unwrap_or_default()
-        }
+    let hint = match listing::names(service, prefix, NAMES_SEARCHED).await {
+        Ok(names) => boundkey_document::nearest(name, names.iter().map(String::as_str))
+            .map(|nearest| format!(" (did you mean {kind}/{nearest}?)"))
+            .unwrap_or_default(),
         Err(_) => String::new(),
     };
     Refusal::new(404, "not_found", format!("{kind}/{name} does not exist{hint}; {lists}"))
@@ -225,33 +219,4 @@ fn known(what: &str, asked: &str, words: &[&str]) -> Result<(), Refusal> {
     let asked = boundkey_document::quoted(asked);
     let detail = format!("{what} {asked} is not known{hint}; allowed: {}", words.join(", "));
     Err(Refusal::new(400, "malformed_request", detail))
-}
-
-/// `?limit=500&after=NAME`, with the filters that some listings know.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Listing {
-    limit: Option<usize>,
-    after: Option<String>,
-    state: Option<String>,
-    view: Option<String>,
-    secrets: bool,
-}
-
-impl Listing {
-    async fn page(&self, service: &Service, prefix: &str) -> Result<Range, Refusal> {
-        let limit = self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let after = self.after.as_ref().map(|name| format!("{prefix}{name}"));
-        Ok(service.store().range(prefix, after.as_deref(), limit, service.now()).await?)
-    }
-
-    /// Refuses a state that no token can be in.
-    fn check_state(&self) -> Result<(), Refusal> {
-        self.state.as_deref().map_or(Ok(()), |asked| known("state", asked, boundkey_api::TOKEN_STATES))
-    }
-
-    /// The `after` of the next page, without the prefix.
-    fn next(page: &Range, prefix: &str) -> Option<String> {
-        page.next.as_deref().and_then(|key| key.strip_prefix(prefix)).map(str::to_owned)
-    }
 }

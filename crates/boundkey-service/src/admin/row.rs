@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use boundkey_lifecycle::{Enrolment, LockInForce, View};
 use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, TokenRecord};
-use boundkey_store::{Range, Revision, keys};
+use boundkey_store::{Entry, Revision, keys};
 use boundkey_token::{Bot, RecoveryMode};
 use time::OffsetDateTime;
 
@@ -66,24 +66,60 @@ impl Source<'_> {
         match self {
             Self::Plan(plan) => plan.peek(&wanted).await,
             Self::Store(service, now) => {
-                let found = service.store().get_many(&wanted, now).await?;
-                Ok(found.into_iter().flatten().map(|entry| (entry.key, entry.value)).collect())
+                Ok(by_key(service.store().get_many(&wanted, now).await?.into_iter().flatten().collect()))
             }
         }
     }
 }
 
-/// The rows of a page: two reads of the store for all.
-pub(super) async fn of_page(
+/// The rows of a page, and the name of the last one if there are more.
+pub(super) struct Rows {
+    pub(super) rows: Vec<Row>,
+    pub(super) next: Option<String>,
+}
+
+/// The rows behind a name: a few ranges of the store for all of them.
+pub(super) async fn page(
     service: &Service,
-    page: &Range,
+    after: Option<&str>,
+    limit: usize,
     now: OffsetDateTime,
-) -> Result<Vec<Row>, Refusal> {
+) -> Result<Rows, Refusal> {
+    let store = service.store();
+    let page = store.range(keys::TOKEN, after.map(keys::token).as_deref(), limit, now).await?;
     let mut rows = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
         rows.push(Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision)));
     }
-    completed(Source::Store(service, now), rows).await
+    // In the same order: there is one for each token that was applied, and none without.
+    let mut after = after.map(keys::enrolment);
+    let mut waiting = rows.iter_mut().peekable();
+    while waiting.peek().is_some() {
+        let page = store.range(keys::ENROLMENT, after.as_deref(), limit, now).await?;
+        for entry in &page.entries {
+            let name = entry.key.strip_prefix(keys::ENROLMENT).unwrap_or_default();
+            while waiting.next_if(|row| row.record.token.name.as_str() < name).is_some() {}
+            if let Some(row) = waiting.next_if(|row| row.record.token.name.as_str() == name) {
+                row.enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let locks = store.range(keys::LOCK_OF, None, FEW_LOCKS, now).await?;
+    let locks = locks.next.is_none().then(|| by_key(locks.entries));
+    let rows = guarded(Source::Store(service, now), rows, locks).await?;
+    let next = page.next.as_deref().and_then(|key| key.strip_prefix(keys::TOKEN)).map(str::to_owned);
+    Ok(Rows { rows, next })
+}
+
+/// So many locks are read at once; of more, those that a page is about.
+const FEW_LOCKS: usize = 100;
+
+fn by_key(entries: Vec<Entry>) -> HashMap<String, Vec<u8>> {
+    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
 }
 
 /// The row of one token; none if there is no such token.
@@ -120,14 +156,29 @@ async fn completed(source: Source<'_>, mut rows: Vec<Row>) -> Result<Vec<Row>, R
             row.enrolment = EnrolmentRecord::decode(value)?.enrolment;
         }
     }
+    guarded(source, rows, None).await
+}
+
+/// With their bots and locks; `locks`: all that there are, if they were read already.
+async fn guarded(
+    source: Source<'_>,
+    mut rows: Vec<Row>,
+    locks: Option<HashMap<String, Vec<u8>>>,
+) -> Result<Vec<Row>, Refusal> {
     let bot_of = |row: &Row| row.record.token.spec.bot_name.as_ref().map(|bot| keys::bot(bot.as_str()));
-    let wanted = rows.iter().flat_map(|row| row.lock_keys().chain(bot_of(row))).collect();
-    let found = source.read(wanted).await?;
+    let bots = source.read(rows.iter().filter_map(bot_of).collect()).await?;
+    let locks = match locks {
+        Some(locks) => locks,
+        None => source.read(rows.iter().flat_map(Row::lock_keys).collect()).await?,
+    };
     for row in &mut rows {
-        if let Some(value) = bot_of(row).and_then(|key| found.get(&key)) {
+        if let Some(value) = bot_of(row).and_then(|key| bots.get(&key)) {
             row.bot = Some(BotRecord::decode(value)?.bot);
         }
-        for value in row.lock_keys().filter_map(|key| found.get(&key)).collect::<Vec<_>>() {
+        if locks.is_empty() {
+            continue;
+        }
+        for value in row.lock_keys().filter_map(|key| locks.get(&key)).collect::<Vec<_>>() {
             row.locks.extend(LockIndex::decode(value)?.locks);
         }
     }

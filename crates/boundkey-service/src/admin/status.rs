@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use boundkey_api::ServerStatus;
-use boundkey_store::keys;
 
-use super::{Listing, row};
+use super::listing::PAGE;
+use super::row;
 use crate::{Refusal, Service};
 
 pub(super) async fn status(State(service): State<Service>) -> Result<Json<ServerStatus>, Refusal> {
@@ -23,15 +23,15 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
         tokens: 0,
         states: BTreeMap::new(),
     };
-    let mut listing = Listing { limit: Some(super::PAGE_MAX), ..Listing::default() };
+    let mut after: Option<String> = None;
     loop {
-        let page = listing.page(&service, keys::TOKEN).await?;
-        for row in row::of_page(&service, &page, now).await? {
+        let page = row::page(&service, after.as_deref(), PAGE, now).await?;
+        for row in &page.rows {
             status.tokens += 1;
             *status.states.entry(row.view(&service, now).state().as_str().to_owned()).or_default() += 1;
         }
-        listing.after = Listing::next(&page, keys::TOKEN);
-        if listing.after.is_none() {
+        after = page.next;
+        if after.is_none() {
             return Ok(Json(status));
         }
     }

@@ -11,7 +11,6 @@ use boundkey_store::keys;
 use boundkey_store::records::{EnrolmentRecord, Record, TokenRecord};
 use boundkey_token::Resource;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::apply::{Apply, stale};
 use super::cut_off::{self, Confirm, Watched};
@@ -19,31 +18,34 @@ use super::plan::{Operation, Plan, carry_out, token_keys};
 use super::{Listing, apply_token, locks, missing, resource, row, view};
 use crate::{Entry, Refusal, RequestContext, Service};
 
-/// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`; `state=` filters.
-pub(super) async fn all(
-    State(service): State<Service>,
-    Query(listing): Query<Listing>,
-) -> Result<Json<Page<Value>>, Refusal> {
-    listing.check_state()?;
+/// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`.
+pub(super) async fn all(State(service): State<Service>, listing: Listing) -> Result<Response, Refusal> {
     let now = service.now();
-    let page = listing.page(&service, keys::TOKEN).await?;
-    let mut items = Vec::with_capacity(page.entries.len());
-    for row in row::of_page(&service, &page, now).await? {
-        let summary = view::summary(&row.view(&service, now));
-        if listing.state.as_ref().is_some_and(|state| *state != summary.state) {
-            continue;
-        }
-        items.push(match listing.view.as_deref() {
-            Some("summary") => serde_json::to_value(summary).map_err(Refusal::internal)?,
-            None => view::token(&service, &row.record, &row.enrolment, row.revision, listing.secrets)?,
-            Some(other) => {
-                let detail =
-                    format!("view={other} is not known; allowed: summary, or none for whole resources");
-                return Err(Refusal::new(400, "malformed_request", detail));
+    let rows = row::page(&service, listing.after.as_deref(), listing.limit(), now).await?;
+    let wanted = |row: &row::Row, state: &str| {
+        listing.wants(state, &row.record.token.labels, row.enrolment.last_joined_at, now)
+    };
+    if listing.view.is_some() {
+        let mut page = Page::new(Vec::with_capacity(rows.rows.len()), rows.next);
+        for row in &rows.rows {
+            let summary = view::summary(&row.view(&service, now));
+            page.count(&summary.state);
+            if wanted(row, &summary.state) {
+                page.items.push(summary);
             }
-        });
+        }
+        return Ok(Json(page).into_response());
     }
-    Ok(Json(Page { items, next: Listing::next(&page, keys::TOKEN) }))
+    let mut page = Page::new(Vec::with_capacity(rows.rows.len()), rows.next);
+    for row in &rows.rows {
+        let state = row.view(&service, now).state().as_str();
+        page.count(state);
+        if wanted(row, state) {
+            let secrets = listing.secrets;
+            page.items.push(view::token(&service, &row.record, &row.enrolment, row.revision, secrets)?);
+        }
+    }
+    Ok(Json(page).into_response())
 }
 
 #[derive(Debug, Default, Deserialize)]

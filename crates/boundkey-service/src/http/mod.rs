@@ -6,6 +6,7 @@ mod join;
 mod openapi;
 mod public;
 mod routes;
+mod unchanged;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

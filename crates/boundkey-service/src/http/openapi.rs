@@ -1,12 +1,18 @@
 //! `GET /v1/openapi.json`: the description of every route, written by hand.
 
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use std::sync::{Arc, LazyLock};
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::unchanged;
+use crate::pieces::Pieces;
 
 const DOCUMENT: &str = include_str!("../openapi.json");
 
-pub(super) async fn document() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+pub(super) async fn document(asked: HeaderMap) -> Response {
+    static PIECES: LazyLock<Arc<Pieces>> = LazyLock::new(|| Pieces::fixed(DOCUMENT.as_bytes()));
+    unchanged::answer(&PIECES, "application/json", &asked)
 }
 
 #[cfg(test)]

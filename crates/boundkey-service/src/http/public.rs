@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use boundkey_api::Find;
 use boundkey_lifecycle::CaKind;
-use boundkey_proto::SignedBundle;
 
-use crate::authorities::pem;
+use super::unchanged;
 use crate::{CA_KINDS, Refusal, Service, ca_kind_text};
 
 pub(super) async fn find(State(service): State<Service>) -> Json<Find> {
@@ -20,8 +19,8 @@ pub(super) async fn find(State(service): State<Service>) -> Json<Find> {
     })
 }
 
-pub(super) async fn bundle(State(service): State<Service>) -> Json<SignedBundle> {
-    Json(service.authorities().bundle().clone())
+pub(super) async fn bundle(State(service): State<Service>, asked: HeaderMap) -> Response {
+    unchanged::answer(service.bundle(), "application/json", &asked)
 }
 
 pub(super) async fn authority(
@@ -36,26 +35,26 @@ pub(super) async fn authority(
     Ok(([(header::CONTENT_TYPE, content_type)], service.authorities().export(kind)).into_response())
 }
 
-/// Both lists, one after the other in PEM, as OpenSSL and nginx read them.
-pub(super) async fn all_crls(State(service): State<Service>) -> Result<Response, Refusal> {
+/// Both lists, one after the other in PEM.
+pub(super) async fn all_crls(State(service): State<Service>, asked: HeaderMap) -> Result<Response, Refusal> {
     let lists = service.revocation_lists().await?;
-    let text: String =
-        [CaKind::Host, CaKind::Bot].into_iter().map(|kind| pem("X509 CRL", lists.crl(kind))).collect();
-    Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], text).into_response())
+    Ok(unchanged::answer(&lists.both, "application/x-pem-file", &asked))
 }
 
 pub(super) async fn crl(
     State(service): State<Service>,
     Path(kind): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Refusal> {
     let kind = read_kind(&kind, &[CaKind::Host, CaKind::Bot])?;
     let lists = service.revocation_lists().await?;
-    Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], lists.crl(kind).to_vec()).into_response())
+    let list = if kind == CaKind::Host { &lists.host } else { &lists.bot };
+    Ok(unchanged::answer(list, "application/pkix-crl", &asked))
 }
 
-pub(super) async fn krl(State(service): State<Service>) -> Result<Response, Refusal> {
+pub(super) async fn krl(State(service): State<Service>, asked: HeaderMap) -> Result<Response, Refusal> {
     let lists = service.revocation_lists().await?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], lists.krl().to_vec()).into_response())
+    Ok(unchanged::answer(&lists.krl, "application/octet-stream", &asked))
 }
 
 /// The process answers.

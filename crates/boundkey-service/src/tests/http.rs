@@ -151,3 +151,72 @@ async fn the_admin_router_has_the_public_routes_too() {
         assert!(response.headers().contains_key(CORRELATION_HEADER), "{path}");
     }
 }
+
+async fn ask_knowing(
+    fixture: &Fixture,
+    method: Method,
+    path: &str,
+    tags: &[&str],
+) -> axum::response::Response {
+    let mut request = Request::builder().method(method).uri(path);
+    for tag in tags {
+        request = request.header(header::IF_NONE_MATCH, *tag);
+    }
+    fixture.service.public_router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_has_the_present_answer_already_is_told_so_without_it() {
+    let fixture = Fixture::new();
+    for path in ["/v1/crl", "/v1/crl/host", "/v1/crl/bot", "/v1/krl", "/v1/ca", "/v1/openapi.json"] {
+        let whole = ask_knowing(&fixture, Method::GET, path, &[]).await;
+        let tag = whole.headers()[header::ETAG].to_str().unwrap().to_owned();
+        let kind = whole.headers()[header::CONTENT_TYPE].clone();
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 34, "{path}: {tag}");
+        assert_eq!(whole.headers()[header::CACHE_CONTROL], "no-cache", "{path}");
+        let body = to_bytes(whole.into_body(), 1 << 20).await.unwrap();
+
+        let head = ask_knowing(&fixture, Method::HEAD, path, &[]).await;
+        assert_eq!(head.status(), StatusCode::OK, "{path}");
+        assert_eq!(head.headers()[header::ETAG], *tag, "{path}");
+        assert_eq!(head.headers()[header::CONTENT_LENGTH], body.len().to_string(), "{path}");
+        assert_eq!(head.headers()[header::CONTENT_TYPE], kind, "{path}");
+        assert!(to_bytes(head.into_body(), 1).await.unwrap().is_empty(), "{path}");
+
+        let weak = format!("W/{tag}");
+        let several = format!("\"another\", {tag}");
+        for known in [&[&*tag][..], &[&*weak], &[&*several], &["*"], &["\"x\"", &*tag]] {
+            for method in [Method::GET, Method::HEAD] {
+                let unchanged = ask_knowing(&fixture, method, path, known).await;
+                assert_eq!(unchanged.status(), StatusCode::NOT_MODIFIED, "{path} {known:?}");
+                assert_eq!(unchanged.headers()[header::ETAG], *tag, "{path} {known:?}");
+                assert!(!unchanged.headers().contains_key(header::CONTENT_TYPE), "{path} {known:?}");
+                assert!(to_bytes(unchanged.into_body(), 1).await.unwrap().is_empty(), "{path} {known:?}");
+            }
+        }
+        let other = ask_knowing(&fixture, Method::GET, path, &["\"another\""]).await;
+        assert_eq!(other.status(), StatusCode::OK, "{path}");
+        assert_eq!(to_bytes(other.into_body(), 1 << 20).await.unwrap(), body, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_commit_leaves_the_lists_as_they_are_and_a_revocation_does_not() {
+    let fixture = Fixture::new();
+    let lists = fixture.service.revocation_lists().await.unwrap();
+    fixture.node_token("web", "");
+    fixture.clock.advance(time::Duration::seconds(1));
+    let reads = fixture.service.revocation_lists().await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&lists, &reads), "built again for a token");
+    let tag = ask_knowing(&fixture, Method::GET, "/v1/crl", &[]).await.headers()[header::ETAG].clone();
+    let expires = fixture.service.now() + time::Duration::days(1);
+    let revoked =
+        boundkey_store::records::RevokedRecord { revoked_at: fixture.service.now(), expires_at: expires };
+    let key = boundkey_store::keys::revoked("host", expires.unix_timestamp(), "1234");
+    let batch =
+        boundkey_store::Batch::new().write(boundkey_store::Write::record_until(key, &revoked, expires));
+    fixture.service.store().commit(batch, fixture.service.now()).await.unwrap();
+    let changed = ask_knowing(&fixture, Method::GET, "/v1/crl", &[tag.to_str().unwrap()]).await;
+    assert_eq!(changed.status(), StatusCode::OK, "a list that lacks what was revoked");
+    assert_ne!(changed.headers()[header::ETAG], tag);
+}

@@ -126,7 +126,10 @@ fn encode(version: u64, body: &impl Serialize) -> Vec<u8> {
 
 /// `known`: the newest version. Returns the one that was found, and the body read as `T`.
 fn decode<T: DeserializeOwned>(kind: &'static str, known: u64, bytes: &[u8]) -> Result<T, RecordError> {
-    let Version { v } = read(kind, bytes)?;
+    let v = match leading_version(bytes) {
+        Some(v) => v,
+        None => read::<Version>(kind, bytes)?.v,
+    };
     if v > known {
         return Err(RecordError::Newer { kind, found: v, known });
     }
@@ -134,6 +137,13 @@ fn decode<T: DeserializeOwned>(kind: &'static str, known: u64, bytes: &[u8]) -> 
         return Err(RecordError::Damaged { kind, cause: "there is no version 0".to_owned() });
     }
     read(kind, bytes)
+}
+
+/// The version where every encoding has it, so that reading a record goes over it once.
+fn leading_version(bytes: &[u8]) -> Option<u64> {
+    let rest = bytes.strip_prefix(b"{\"v\":")?;
+    let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    matches!(rest[digits], b',' | b'}').then(|| std::str::from_utf8(&rest[..digits]).ok()?.parse().ok())?
 }
 
 fn read<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, RecordError> {

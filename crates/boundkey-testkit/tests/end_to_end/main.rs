@@ -1,6 +1,7 @@
 //! The built binaries, as a user would use them.
 
 mod administration;
+mod answers;
 mod bad_input;
 mod certificates;
 mod faults;

@@ -63,6 +63,24 @@ async fn an_event_that_is_committed_late_reaches_a_reader_who_is_past_its_time()
     assert_eq!(fixture.get(&format!("/v1/events?after={after}")).await.ok(), json!({ "items": [] }));
 }
 
+/// A listing that goes on is not sent back by what is committed meanwhile, and whoever follows the log then misses none of it.
+#[tokio::test]
+async fn a_listing_of_many_pages_is_of_one_moment() {
+    let fixture = with_tokens(7).await;
+    let (mut seen, mut last, mut after) = (Vec::new(), String::new(), String::new());
+    for number in 0.. {
+        let page = fixture.get(&format!("/v1/events?limit=3{after}")).await.ok();
+        seen.extend(column(&page, "token"));
+        last = column(&page, "cursor").pop().unwrap_or(last);
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+        fixture.create(false, vec![token(&format!("later-{number}"), json!({}))]).await.ok();
+    }
+    assert_eq!(seen, ["t0", "t1", "t2", "t3", "t4", "t5", "t6"]);
+    let page = fixture.get(&format!("/v1/events?after={last}")).await.ok();
+    assert_eq!(column(&page, "token"), ["later-0", "later-1"]);
+}
+
 #[tokio::test]
 async fn events_can_be_asked_for_by_token_code_and_time() {
     let fixture = with_tokens(3).await;

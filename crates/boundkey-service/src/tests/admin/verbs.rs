@@ -104,8 +104,8 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-fn holds(list: &[u8], serial: &[u8]) -> bool {
-    list.windows(serial.len()).any(|window| window == serial)
+fn holds(list: impl AsRef<[u8]>, serial: &[u8]) -> bool {
+    list.as_ref().windows(serial.len()).any(|window| window == serial)
 }
 
 #[tokio::test]
