@@ -117,9 +117,10 @@ fn lock() -> impl Strategy<Value = Resource> {
         2 => LockTarget::Host(name.into()),
         _ => LockTarget::BotInstance(name.into()),
     });
-    let message = some("[ -~]{1,40}");
-    (name(), target, message, some(some_time())).prop_map(|(name, target, message, expires)| {
-        Resource::Lock(Lock { name, revision: None, target, message, expires })
+    let message = || some("[ -~]{1,40}");
+    let all = (name(), target, message(), message(), some(some_time()));
+    all.prop_map(|(name, target, message, public_message, expires)| {
+        Resource::Lock(Lock { name, revision: None, target, message, public_message, expires })
     })
 }
 
