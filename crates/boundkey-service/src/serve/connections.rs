@@ -28,6 +28,7 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// What one connection may make the server keep: of HTTP/1 a head and a piece of a body, of HTTP/2 what was received and
 /// not yet asked for, for all its streams together.
 const BUFFER: usize = 32 * 1024;
+const RECORD: usize = 16 * 1024;
 const WINDOW: u32 = 64 * 1024 - 1;
 const STREAMS: u32 = 8;
 /// After a failure to accept (no file descriptors left), before the next try.
@@ -82,7 +83,8 @@ pub(super) async fn tls(
                 // Whoever says nothing takes no slot from those who do.
                 let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
                 let _slot = handshakes.enter(source, true, || 0).await.map_err(|_| crowded())?;
-                hello.into_stream(config).await
+                // Who does not read makes the server keep one record, not four.
+                hello.into_stream_with(config, |tls| tls.set_buffer_limit(Some(RECORD))).await
             };
             match tokio::time::timeout(limits.handshake_timeout, handshake).await {
                 Ok(Ok(stream)) => talk(stream, router, Some(PeerAddress(peer.ip())), limits, watcher).await,
