@@ -267,7 +267,8 @@ impl Change {
     }
 }
 
-/// Changes under a prefix in the order of their commits; may report late, never skips.
+/// Changes under a prefix in the order of their commits; may report late, never skips. What this process has committed
+/// is reported without waiting from the moment its commit returns.
 #[async_trait]
 pub trait Watch: Send {
     /// Waits for the next changes: at least one. Dropping the future loses nothing.

@@ -10,6 +10,7 @@ pub(super) async fn run(make: &impl AsyncFn() -> Arc<dyn Store>) {
     a_watch_sees_deletes(&*make().await).await;
     a_watch_keeps_to_its_prefix(&*make().await).await;
     a_watch_waits_and_sees_later_commits(make().await).await;
+    a_commit_that_was_answered_is_reported_without_waiting(&*make().await).await;
     a_dropped_wait_loses_nothing(&*make().await).await;
     a_conflict_is_not_reported(&*make().await).await;
     a_revision_that_has_not_been_is_refused(&*make().await).await;
@@ -99,6 +100,19 @@ async fn a_dropped_wait_loses_nothing(store: &dyn Store) {
     }
     let revision = write(store, [put("a", "1")]).await;
     assert_eq!(collect(&mut watch, 1).await, [Change::Put(entry("a", "1", revision))]);
+}
+
+/// Whoever keeps something that follows from a range looks here before it is used.
+async fn a_commit_that_was_answered_is_reported_without_waiting(store: &dyn Store) {
+    let start = store.revision().await.expect("a store knows its revision");
+    let mut watch = watch(store, "a", start).await;
+    for _ in 0..100 {
+        let revision = write(store, [put("a", "1")]).await;
+        let Poll::Ready(changes) = watch.next().as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("revision {revision:?} was answered and is not reported yet");
+        };
+        assert_eq!(changes.expect("a watch reports"), [Change::Put(entry("a", "1", revision))]);
+    }
 }
 
 async fn a_conflict_is_not_reported(store: &dyn Store) {
