@@ -118,3 +118,23 @@ pub(crate) fn time(time: Option<time::OffsetDateTime>) -> String {
 pub(crate) fn dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn parts_of_a_table_have_one_header_and_columns_that_never_get_narrower() {
+        let mut table = Table::new(&["NAME", "MACHINE", "ROLES"]);
+        let mut part = |rows: &[[&str; 3]]| {
+            table.rows(rows.iter().map(|row| row.iter().map(|text| (*text).to_owned()).collect()))
+        };
+        let first = part(&[["a-long-name", "ä", "Node"]]);
+        let lines: Vec<&str> = first.lines().collect();
+        assert_eq!(lines, ["NAME         MACHINE  ROLES", "a-long-name  ä        Node"]);
+        assert_eq!(part(&[["b", "x", "Node"]]), "b            x        Node\n");
+        assert_eq!(part(&[]), "");
+        assert_eq!(part(&[["b", "a-machine", "Node"]]), "b            a-machine  Node\n");
+        assert_eq!(part(&[["b", "x", "Node"]]), "b            x          Node\n");
+    }
+}

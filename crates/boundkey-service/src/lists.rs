@@ -238,15 +238,22 @@ fn pause_after(took: Duration) -> Duration {
     took.saturating_mul(PAUSES).min(LONGEST_PAUSE)
 }
 
+/// In parts, so that nothing of the lists' size is made for it.
 fn digest(all: &[Revoked]) -> [u8; 32] {
-    let mut text = String::new();
+    let mut digest = [0; 32];
     for revoked in all {
-        for (serial, at) in revoked {
-            text.push_str(&format!("{} {}\n", crate::context::hex(serial), at.unix_timestamp()));
+        for part in revoked.chunks(PAGE) {
+            let mut bytes = Vec::with_capacity(part.len() * 32);
+            for (serial, at) in part {
+                bytes.extend_from_slice(&(serial.len() as u64).to_be_bytes());
+                bytes.extend_from_slice(serial);
+                bytes.extend_from_slice(&at.unix_timestamp().to_be_bytes());
+            }
+            digest = sha256(&[&digest, &bytes]);
         }
-        text.push('-');
+        digest = sha256(&[&digest, b"-"]);
     }
-    sha256(&[text.as_bytes()])
+    digest
 }
 
 fn to_u64(bytes: &[u8]) -> u64 {

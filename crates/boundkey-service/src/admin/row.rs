@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use boundkey_lifecycle::{Enrolment, LockInForce, View};
-use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, TokenRecord};
+use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, RecordError, TokenRecord};
 use boundkey_store::{Entry, Revision, keys};
 use boundkey_token::{Bot, RecoveryMode};
 use time::OffsetDateTime;
@@ -87,20 +87,18 @@ pub(super) async fn page(
 ) -> Result<Rows, Refusal> {
     let store = service.store();
     let page = store.range(keys::TOKEN, after.map(keys::token).as_deref(), limit, now).await?;
-    let mut rows = Vec::with_capacity(page.entries.len());
-    for entry in &page.entries {
-        rows.push(Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision)));
-    }
+    let mut stored: Vec<Stored> =
+        page.entries.into_iter().map(|token| Stored { token, enrolment: None }).collect();
     // In the same order: there is one for each token that was applied, and none without.
     let mut after = after.map(keys::enrolment);
-    let mut waiting = rows.iter_mut().peekable();
+    let mut waiting = stored.iter_mut().peekable();
     while waiting.peek().is_some() {
         let page = store.range(keys::ENROLMENT, after.as_deref(), limit, now).await?;
-        for entry in &page.entries {
+        for entry in page.entries {
             let name = entry.key.strip_prefix(keys::ENROLMENT).unwrap_or_default();
-            while waiting.next_if(|row| row.record.token.name.as_str() < name).is_some() {}
-            if let Some(row) = waiting.next_if(|row| row.record.token.name.as_str() == name) {
-                row.enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            while waiting.next_if(|stored| stored.name() < name).is_some() {}
+            if let Some(stored) = waiting.next_if(|stored| stored.name() == name) {
+                stored.enrolment = Some(entry);
             }
         }
         after = page.next;
@@ -108,12 +106,48 @@ pub(super) async fn page(
             break;
         }
     }
+    let rows = read_all(stored).await?;
     let locks = store.range(keys::LOCK_OF, None, FEW_LOCKS, now).await?;
     let locks = locks.next.is_none().then(|| by_key(locks.entries));
     let rows = guarded(Source::Store(service, now), rows, locks).await?;
     let next = page.next.as_deref().and_then(|key| key.strip_prefix(keys::TOKEN)).map(str::to_owned);
     Ok(Rows { rows, next })
 }
+
+/// A token and its enrolment as they are in the store.
+struct Stored {
+    token: Entry,
+    enrolment: Option<Entry>,
+}
+
+impl Stored {
+    fn name(&self) -> &str {
+        self.token.key.strip_prefix(keys::TOKEN).unwrap_or_default()
+    }
+
+    fn read(self) -> Result<Row, RecordError> {
+        let mut row = Row::new(TokenRecord::decode(&self.token.value)?, Some(self.token.revision));
+        if let Some(entry) = self.enrolment {
+            row.enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+        }
+        Ok(row)
+    }
+}
+
+/// Reading records is most of what a listing costs: another processor does half of it.
+async fn read_all(mut stored: Vec<Stored>) -> Result<Vec<Row>, Refusal> {
+    let read = |stored: Vec<Stored>| stored.into_iter().map(Stored::read).collect::<Result<Vec<Row>, _>>();
+    if stored.len() < WORTH_A_THREAD {
+        return Ok(read(stored)?);
+    }
+    let second = stored.split_off(stored.len() / 2);
+    let second = tokio::task::spawn_blocking(move || read(second));
+    let mut rows = read(stored)?;
+    rows.extend(second.await.map_err(Refusal::internal)??);
+    Ok(rows)
+}
+
+const WORTH_A_THREAD: usize = 100;
 
 /// So many locks are read at once; of more, those that a page is about.
 const FEW_LOCKS: usize = 100;
