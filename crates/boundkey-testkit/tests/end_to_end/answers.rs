@@ -19,7 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use time::OffsetDateTime;
 
 /// A server whose store holds these rows.
-fn cluster_with(purpose: &str, rows: impl Iterator<Item = Write>) -> Cluster {
+fn cluster_with(purpose: &str, rows: impl Iterator<Item = Write>, options: &[&str]) -> Cluster {
     let mut cluster = Cluster::start(purpose);
     cluster.stop_server();
     let store = SqliteStore::open(&cluster.data_dir().join("store.sqlite")).expect("the server's store");
@@ -30,7 +30,7 @@ fn cluster_with(purpose: &str, rows: impl Iterator<Item = Write>) -> Cluster {
         runtime.block_on(store.commit(batch, now())).expect("a commit");
     }
     drop(store);
-    cluster.start_server(&[]);
+    cluster.start_server(options);
     cluster
 }
 
@@ -77,6 +77,16 @@ fn revoked(count: usize) -> impl Iterator<Item = Write> {
     })
 }
 
+/// Trusts the server's CA.
+fn tls(cluster: &Cluster) -> Arc<ClientConfig> {
+    let ca = cluster.ctl(&["ca", "export", "--type", "tls"]).success();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a CA");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.expect("TLS").with_root_certificates(roots).with_no_client_auth())
+}
+
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 fn connect(cluster: &Cluster, config: &Arc<ClientConfig>) -> Tls {
@@ -93,14 +103,9 @@ fn connect(cluster: &Cluster, config: &Arc<ClientConfig>) -> Tls {
 #[test]
 fn slow_readers_of_a_large_list_cost_the_server_one_list() {
     const READERS: usize = 60;
-    // 5 MB of PEM: to keep one for each reader would be 300 MB.
-    let mut cluster = cluster_with("lists", revoked(100_000));
-    let ca = cluster.ctl(&["ca", "export", "--type", "tls"]).success();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = Arc::new(config.expect("TLS").with_root_certificates(roots).with_no_client_auth());
+    // 5 MB of PEM, of which the kernel's buffers take 3: to keep one for each reader would be 300 MB.
+    let mut cluster = cluster_with("lists", revoked(100_000), &[]);
+    let config = tls(&cluster);
     let mut whole = Vec::new();
     connect(&cluster, &config).read_to_end(&mut whole).expect("the whole list");
     assert!(whole.starts_with(b"HTTP/1.1 200 OK") && whole.len() > 5_000_000, "{} bytes", whole.len());
@@ -126,6 +131,32 @@ fn slow_readers_of_a_large_list_cost_the_server_one_list() {
     let mut rest = Vec::new();
     readers.remove(0).read_to_end(&mut rest).expect("the rest of the list");
     assert_eq!(rest.len() + 1, whole.len());
+}
+
+#[test]
+fn a_reader_of_a_list_that_was_replaced_gets_no_list_that_looks_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let limits = directory.path().join("server.yaml");
+    // Room for the present lists alone.
+    std::fs::write(&limits, "limits:\n  message_memory_mib: 1\n").expect("a config can be written");
+    let cluster = cluster_with("replaced", revoked(80_000), &["-c", &limits.display().to_string()]);
+    let config = tls(&cluster);
+    let mut reader = connect(&cluster, &config);
+    reader.read_exact(&mut [0; 1]).expect("the answer begins");
+    let mut whole = Vec::new();
+    connect(&cluster, &config).read_to_end(&mut whole).expect("the whole list");
+
+    cluster.create(&crate::node_token("web"));
+    cluster.agent("web").oneshot().success();
+    cluster.ctl(&["lock", "--token", "web", "--revoke", "--yes"]).success();
+    let mut changed = Vec::new();
+    connect(&cluster, &config).read_to_end(&mut changed).expect("the whole list");
+    assert!(changed.len() > whole.len(), "{} and {} bytes", whole.len(), changed.len());
+
+    let mut rest = Vec::new();
+    let ended = reader.read_to_end(&mut rest);
+    assert!(rest.len() + 1 < whole.len(), "{} bytes: the old list was kept", rest.len());
+    assert!(ended.is_err(), "the connection ended as if all were well");
 }
 
 /// A `boundkeyctl` whose output is read as this test likes.
@@ -161,7 +192,7 @@ impl Listing {
 #[test]
 fn a_listing_of_many_tokens_is_whole_and_neither_side_keeps_it_whole() {
     const TOKENS: usize = 20_000;
-    let mut cluster = cluster_with("listing", tokens(TOKENS));
+    let mut cluster = cluster_with("listing", tokens(TOKENS), &[]);
     let server = cluster.server().id();
     let before = resident(server);
     for arguments in [&["tokens", "ls", "--format", "json"][..], &["get", "tokens", "--format", "json"]] {
@@ -200,7 +231,7 @@ fn a_listing_of_many_tokens_is_whole_and_neither_side_keeps_it_whole() {
 
 #[test]
 fn a_listing_ends_well_when_nobody_reads_on_and_badly_when_the_server_goes() {
-    let mut cluster = cluster_with("broken", tokens(10_000));
+    let mut cluster = cluster_with("broken", tokens(10_000), &[]);
     let mut head = Listing::start(&cluster, &["tokens", "ls"]);
     head.output.read_exact(&mut [0; 100]).expect("the first rows");
     assert_eq!(head.end(), (Some(0), String::new()));
