@@ -38,11 +38,11 @@
 //! ```
 
 mod backup;
+mod broom;
 mod cause;
 mod open;
 mod readers;
 mod schema;
-mod steady;
 mod writer;
 
 #[cfg(test)]
@@ -103,8 +103,8 @@ impl SqliteStore {
     }
 
     /// Drops what has expired by `now`, to win back its room; nothing else changes, not even the
-    /// revision. The writer does so by itself, a day late so that a clock that was wrong for a while
-    /// costs nothing. Returns how many entries went.
+    /// revision. In steps: commits go on between them. The writer does so by itself, a day late so
+    /// that a clock that was wrong for a while costs nothing. Returns how many entries went.
     ///
     /// # Errors
     ///

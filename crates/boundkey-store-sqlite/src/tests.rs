@@ -184,6 +184,28 @@ async fn a_backup_never_goes_over_the_store_or_anything_but_a_file() {
     assert_eq!(names(dir.path()), ["bk.db", "bk.db-shm", "bk.db-wal"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_go_on_while_thousands_of_expired_entries_are_dropped() {
+    let (_dir, store) = new_store();
+    for batch in 0..20 {
+        let put = |n| Write::PutUntil { key: format!("k/{}", batch * 500 + n), value: vec![7; 300], expires: NOW };
+        store.commit(Batch { conditions: vec![], writes: (0..500).map(put).collect() }, NOW).await.unwrap();
+    }
+    let store = Arc::new(store);
+    let purge = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.purge_expired(NOW).await }
+    });
+    let mut meanwhile = 0;
+    while !purge.is_finished() {
+        store.commit(put("x", ""), NOW).await.unwrap();
+        meanwhile += 1;
+    }
+    assert_eq!(purge.await.unwrap(), Ok(10_000));
+    assert!(meanwhile >= 10, "a commit for each of most steps: {meanwhile}");
+    assert_eq!(store.measure("k/").await.unwrap().entries, 0);
+}
+
 #[tokio::test]
 async fn purging_drops_only_what_has_expired() {
     let (_dir, store) = new_store();

@@ -13,8 +13,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::broom::{Broom, STEP};
 use crate::open::PATIENCE;
-use crate::steady::Steady;
 use crate::{cause, micros, readers, schema};
 
 /// How many commits may wait; who comes later waits for a place.
@@ -23,9 +23,6 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 256;
 /// Nothing to do for so long: time to tidy up.
 const IDLE: Duration = Duration::from_millis(250);
-/// Expired entries are looked for this often, and so many at once.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
-const PURGE_AT_ONCE: usize = 500;
 
 pub(crate) struct Writer {
     jobs: Mutex<Option<Sender<Job>>>,
@@ -64,8 +61,7 @@ impl Writer {
             log,
             queue,
             untidy: true,
-            last_purge: Instant::now(),
-            steady: Steady::default(),
+            broom: Broom::new(Instant::now()),
         };
         let thread =
             std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
@@ -83,10 +79,18 @@ impl Writer {
         }
     }
 
+    /// In steps, which take turns with all else that is queued.
     pub(crate) async fn purge(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Job::Purge { now, answer })?;
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        let mut purged = 0;
+        loop {
+            let (answer, answered) = oneshot::channel();
+            self.send(Job::Purge { now, answer })?;
+            let step = answered.await.unwrap_or(Err(StoreError::Closed))?;
+            purged += step;
+            if step < STEP {
+                return Ok(purged);
+            }
+        }
     }
 
     pub(crate) async fn drop_first(
@@ -136,9 +140,7 @@ struct Thread {
     queue: Receiver<Job>,
     /// Something was written since the log was last copied back.
     untidy: bool,
-    last_purge: Instant,
-    /// The `now` of commits, the only clock there is here, and how far it is trusted with what cannot be undone.
-    steady: Steady,
+    broom: Broom,
 }
 
 impl Thread {
@@ -157,31 +159,36 @@ impl Thread {
                 job = if group.len() < GROUP { self.queue.try_recv().ok() } else { None };
             }
             self.commit_group(group);
-            self.purge_when_due();
+            self.sweep();
         }
         self.tidy_up();
     }
 
     /// The next job; `None` when the store is closed and everything is done.
     fn wait(&mut self) -> Option<Job> {
-        while self.untidy {
-            match self.queue.recv_timeout(IDLE) {
+        loop {
+            let pause = self.broom.pause(Instant::now());
+            let Some(patience) = pause.or(self.untidy.then_some(IDLE)) else {
+                return self.queue.recv().ok();
+            };
+            match self.queue.recv_timeout(patience) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.purge_when_due();
-                    self.untidy = !self.tidy_up();
+                    self.sweep();
+                    if pause.is_none() {
+                        self.untidy = !self.tidy_up();
+                    }
                 }
             }
         }
-        self.queue.recv().ok()
     }
 
     fn run_other(&mut self, job: Job) {
         match job {
             Job::Commit(commit) => self.commit_group(vec![commit]),
             Job::Purge { now, answer } => {
-                let purged = self.purge(now, usize::MAX);
+                let purged = self.purge(now);
                 // Whoever asked may have gone.
                 let _ = answer.send(purged.map_err(|error| cause::store_error(&error)));
             }
@@ -199,7 +206,7 @@ impl Thread {
             return;
         }
         if let Some(commit) = group.last() {
-            self.steady.hear(commit.now);
+            self.broom.hear(commit.now);
         }
         let (batches, askers): (Vec<_>, Vec<_>) = group
             .into_iter()
@@ -327,26 +334,26 @@ impl Thread {
         }
     }
 
-    fn purge_when_due(&mut self) {
-        if self.last_purge.elapsed() < PURGE_EVERY {
-            return;
+    /// One step, if it is time for one.
+    fn sweep(&mut self) {
+        let began = Instant::now();
+        let Some(ended) = self.broom.step(began) else { return };
+        let purged = self.purge(ended);
+        if let Err(error) = &purged {
+            tracing::warn!(cause = %cause::text(error), "expired entries could not be dropped");
         }
-        self.last_purge = Instant::now();
-        let Some(long_ago) = self.steady.long_ago(self.last_purge) else { return };
-        if let Err(error) = self.purge(long_ago, PURGE_AT_ONCE) {
-            tracing::warn!(cause = %cause::text(&error), "expired entries could not be dropped");
-        }
+        self.broom.stepped(began, Instant::now(), purged.is_ok_and(|purged| purged == STEP));
     }
 
-    /// No revision and no report: these entries have been absent since they expired.
-    fn purge(&mut self, now: OffsetDateTime, at_most: usize) -> rusqlite::Result<usize> {
+    /// One step. No revision and no report: these entries have been absent since they expired.
+    fn purge(&mut self, now: OffsetDateTime) -> rusqlite::Result<usize> {
         let purged = self
             .connection
             .prepare_cached(
                 "DELETE FROM record WHERE key IN
                      (SELECT key FROM record WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
             )?
-            .execute((micros(now), i64::try_from(at_most).unwrap_or(i64::MAX)))?;
+            .execute((micros(now), i64::try_from(STEP).unwrap_or(i64::MAX)))?;
         self.untidy |= purged > 0;
         Ok(purged)
     }

@@ -55,10 +55,12 @@ pub mod conformance;
 pub mod keys;
 mod memory;
 pub mod records;
+mod steady;
 mod store;
 
 pub use changes::ChangeLog;
 pub use memory::{MemorySnapshot, MemoryStore};
+pub use steady::Steady;
 pub use store::{
     Batch, Change, CommitError, Committed, Condition, Entry, Measure, Range, Revision, Store, StoreError,
     Watch, Write,

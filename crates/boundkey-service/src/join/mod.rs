@@ -12,9 +12,11 @@
 
 mod commit;
 mod issue;
+mod ledger;
 mod read;
 mod refusals;
 mod secret;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,7 @@ use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway,
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
 use read::Snapshot;
 pub(crate) use read::lock_of_identity;
-pub use refusals::flush_refusals;
+pub use refusals::{flush_all_refusals, flush_refusals};
 
 /// How often a join that lost a race is decided anew before the client is asked to come again.
 const ATTEMPTS: usize = 8;
@@ -357,8 +359,9 @@ impl Joining<'_> {
         })))
     }
 
-    /// A denial of somebody who proved something is an event of its own, committed with the lock that it may set.
-    /// One of a stranger is counted, and takes the same path through the answer.
+    /// A denial that sets a lock commits with its event. Of others where something was proven the first few are events of
+    /// their own, and what comes after them is counted. One of a stranger is always counted, and takes the same path
+    /// through the answer.
     async fn refuse(&self, denial: Denial) -> Result<Lost, Lost> {
         let code = denial.code;
         tracing::info!(
@@ -369,7 +372,16 @@ impl Joining<'_> {
         let mut hold = Duration::ZERO;
         if denial.proven {
             self.service.joins().limiter.right(Source::of(self.context.source), self.now);
-            self.commit(commit::denial(self, &denial).await?).await?;
+            let (token, event) = (self.received.request.token.as_str(), denial.event.code.as_str());
+            let refusals = &self.service.joins().refusals;
+            if denial.lock.is_some() {
+                self.commit(commit::denial(self, &denial).await?).await?;
+            } else if refusals.ledger().takes_own(token, event, self.now) {
+                let committed = self.commit(commit::denial(self, &denial).await?).await;
+                committed.inspect_err(|_| refusals.ledger().give_back(token, event))?;
+            } else {
+                self.count_refusal(&denial);
+            }
         } else {
             self.count_refusal(&denial);
             hold = self.service.joins().limiter.wrong(Source::of(self.context.source), self.now);

@@ -79,7 +79,7 @@ pub async fn serve_router(
         tracing::warn!("some connections did not end in time");
     }
     upkeep.abort();
-    if let Err(refusal) = join::flush_refusals(&service, service.now()).await {
+    if let Err(refusal) = join::flush_all_refusals(&service, service.now()).await {
         tracing::warn!(cause = refusal.cause, "counted refusals are lost");
     }
     Ok(())

@@ -103,6 +103,15 @@ impl Fixture {
         page.entries.iter().map(|e| EventRecord::decode(&e.value).expect("an event")).collect()
     }
 
+    pub(super) fn all_events(&self) -> Vec<EventRecord> {
+        let page = now(self.store.range(keys::EVENT, None, usize::MAX, self.service.now())).expect("events");
+        page.entries.iter().map(|e| EventRecord::decode(&e.value).expect("an event")).collect()
+    }
+
+    pub(super) fn count_events(&self) -> usize {
+        usize::try_from(now(self.store.measure(keys::EVENT)).expect("a measure").entries).expect("not that many")
+    }
+
     pub(super) fn event_codes(&self) -> Vec<String> {
         self.events().into_iter().map(|event| event.code).collect()
     }

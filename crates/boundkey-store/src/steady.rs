@@ -1,5 +1,5 @@
-//! How far a clock is trusted with a deletion: a revocation that was dropped under a clock that was wrong is lost, and the
-//! certificate good again.
+//! How far a clock is trusted with a deletion: what was dropped under a clock that was wrong is lost. Of a revocation the
+//! certificate is good again; of the audit log nobody knows what it said.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ const TRIAL: Duration = Duration::from_secs(3600);
 /// And this much later than its end an entry is deleted.
 const MARGIN: time::Duration = time::Duration::days(1);
 
-/// What the wall clock said a while ago, and says still.
+/// What the wall clock said an hour ago, by the clock that nobody sets, and says still.
 #[derive(Debug, Default)]
-pub(crate) struct Steady {
+pub struct Steady {
     /// Since it was asked last.
     heard: Option<OffsetDateTime>,
     on_trial: Option<(Instant, OffsetDateTime)>,
@@ -21,13 +21,13 @@ pub(crate) struct Steady {
 
 impl Steady {
     /// The wall clock's word.
-    pub(crate) fn hear(&mut self, now: OffsetDateTime) {
+    pub fn hear(&mut self, now: OffsetDateTime) {
         self.heard = Some(now);
     }
 
     /// What ended before this time may be deleted; none in the first hour, nor while nothing is heard: what was said long
     /// ago may have been wrong.
-    pub(crate) fn long_ago(&mut self, instant: Instant) -> Option<OffsetDateTime> {
+    pub fn long_ago(&mut self, instant: Instant) -> Option<OffsetDateTime> {
         let now = self.heard.take()?;
         let (since, said) = *self.on_trial.get_or_insert((instant, now));
         if instant.saturating_duration_since(since) >= TRIAL {
