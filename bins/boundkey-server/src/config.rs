@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use boundkey_console::{Log, LogFormat};
-use boundkey_document::{Faults, Fields, Violation, format_duration, parse_path, parse_yaml};
+use boundkey_document::{
+    Faults, Fields, Node, Violation, format_duration, parse_duration, parse_path, parse_yaml,
+};
 use boundkey_files::{Owners, open_file};
 use boundkey_service::serve::{ServerNames, TlsSource};
 use boundkey_service::{
-    AutoLockRevokes, CLUSTER_NAME_ALLOWED, Lifetimes, Limits, Policy, check_cluster_name,
+    AuditKeep, AutoLockRevokes, CLUSTER_NAME_ALLOWED, Lifetimes, Limits, Policy, check_cluster_name,
 };
 
 use crate::args::SettingArgs;
@@ -35,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     pub(crate) auto_lock_revokes: AutoLockRevokes,
     pub(crate) limits: Limits,
+    pub(crate) audit: AuditKeep,
     pub(crate) admin_socket: AdminSocket,
     pub(crate) log: Log,
 }
@@ -65,6 +68,7 @@ impl Default for Settings {
             policy: Policy::default(),
             auto_lock_revokes: AutoLockRevokes::Bots,
             limits: Limits::default(),
+            audit: AuditKeep::default(),
             admin_socket: AdminSocket { path: None, mode: 0o600, group: None },
             log: Log::default(),
         }
@@ -190,6 +194,7 @@ fn read_fields(faults: &Faults<'_>) -> Settings {
     read_lifetimes(&mut top, &mut settings.lifetimes);
     read_lifecycle(&mut top, &mut settings);
     read_limits(&mut top, &mut settings.limits);
+    read_audit(&mut top, &mut settings.audit);
     read_admin_socket(&mut top, &mut settings.admin_socket);
     let mut log = top.section("log");
     let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
@@ -298,6 +303,33 @@ fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
     ] {
         if let Some(time) = section.duration_in(key, range.clone()) {
             *place = time;
+        }
+    }
+    section.finish();
+}
+
+fn read_audit(top: &mut Fields<'_>, audit: &mut AuditKeep) {
+    const MIB: u64 = 1024 * 1024;
+    let mut section = top.section("audit");
+    let ages = DAY..=DAY * 3660;
+    let allowed = "a duration such as 90d, from 1d to 3660d, or forever";
+    if let Some(age) = section.parsed("keep", allowed, |text| match text {
+        "forever" => Ok(None),
+        _ => parse_duration(text).filter(|age| ages.contains(age)).map(Some).ok_or(()),
+    }) {
+        audit.age = age;
+    }
+    let sizes = 16..=1_048_576_u32;
+    if let Some(size) = section.item("keep_mib") {
+        let allowed = "a whole number from 16 to 1048576 without quotes, or unlimited";
+        match size.node() {
+            Node::Integer(_) => {
+                if let Some(mebibytes) = size.integer(sizes) {
+                    audit.bytes = Some(u64::from(mebibytes) * MIB);
+                }
+            }
+            Node::Text(text) if text == "unlimited" => audit.bytes = None,
+            _ => size.refuse(allowed),
         }
     }
     section.finish();

@@ -72,6 +72,10 @@ listen: @LISTEN@
 #  read_timeout: 15s
 #  request_timeout: 60s
 
+#audit:
+#  keep: 90d                            # older events are dropped; or forever
+#  keep_mib: 1024                       # a larger log loses its oldest events; or unlimited
+
 #admin_socket:
 #  path: /run/boundkey-server/admin.sock   # default: admin.sock in data_dir
 #  mode: "0600"
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(settings.lifetimes, defaults.lifetimes);
         assert_eq!(settings.policy, defaults.policy);
         assert_eq!(settings.limits, defaults.limits);
+        assert_eq!(settings.audit, defaults.audit);
         assert_eq!(settings.log, defaults.log);
         assert_eq!(settings.auto_lock_revokes, defaults.auto_lock_revokes);
         assert_eq!(settings.admin_socket.mode, defaults.admin_socket.mode);

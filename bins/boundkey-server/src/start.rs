@@ -149,6 +149,7 @@ async fn open_service(
         policy: settings.policy,
         auto_lock_revokes: settings.auto_lock_revokes,
         limits: settings.limits,
+        audit: settings.audit,
         ..ServiceConfig::new(cluster)
     };
     let parts = Parts {

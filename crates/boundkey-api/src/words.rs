@@ -56,4 +56,5 @@ pub const EVENT_CODES: &[&str] = &[
     "bot_removed",
     "lock_created",
     "lock_removed",
+    "audit_trimmed",
 ];

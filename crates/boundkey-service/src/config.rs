@@ -23,6 +23,8 @@ pub struct ServiceConfig {
     pub auto_lock_revokes: AutoLockRevokes,
     /// Bounds on what strangers can make the server do.
     pub limits: Limits,
+    /// How much of the audit log is kept.
+    pub audit: AuditKeep,
 }
 
 impl ServiceConfig {
@@ -37,7 +39,24 @@ impl ServiceConfig {
             policy: Policy::default(),
             auto_lock_revokes: AutoLockRevokes::Bots,
             limits: Limits::default(),
+            audit: AuditKeep::default(),
         }
+    }
+}
+
+/// `audit`: how much of the audit log is kept. What is over either bound goes, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditKeep {
+    /// Events that are older go, a day later; none: nothing goes for its age. Default 90 d.
+    pub age: Option<Duration>,
+    /// Bytes of keys and records; a log that is larger is cut to nine tenths of it. None: no size is too large. Default
+    /// 1 GiB.
+    pub bytes: Option<u64>,
+}
+
+impl Default for AuditKeep {
+    fn default() -> Self {
+        Self { age: Some(Duration::from_secs(90 * 86_400)), bytes: Some(1024 * 1024 * 1024) }
     }
 }
 

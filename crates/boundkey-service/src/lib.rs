@@ -26,7 +26,7 @@
 //!
 //! Every answer carries a correlation id (`x-correlation-id`) that is also in the log and in the audit entry; every
 //! refusal is `application/problem+json`. A change and its audit event are one commit; no answer goes out before its
-//! commit is durable. Refusals of strangers are counted, not committed.
+//! commit is durable. Refusals of strangers are counted, not committed, and so are those of holders after the first few.
 //!
 //! The chapters are `docs/operations.md` and `docs/protocol.md`.
 //!
@@ -82,6 +82,7 @@ mod loaded;
 pub mod locking;
 mod pieces;
 mod refusal;
+mod retention;
 pub mod revocation;
 mod sealing;
 pub mod serve;
@@ -94,13 +95,14 @@ pub use audit::{Entry, Events};
 pub use authorities::{Authorities, CA_KINDS, ca_kind_text};
 pub use bootstrap::{CLUSTER_NAME_ALLOWED, StartError, check_cluster_name, remembered_cluster};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use config::{AutoLockRevokes, Lifetimes, Limits, ServiceConfig};
+pub use config::{AuditKeep, AutoLockRevokes, Lifetimes, Limits, ServiceConfig};
 pub use context::{CORRELATION_HEADER, RequestContext};
 pub use entropy::SystemEntropy;
 pub use http::PeerAddress;
 pub use lists::RevocationLists;
 pub use loaded::{Loaded, put, unchanged};
 pub use refusal::Refusal;
+pub use retention::{Retention, Trimmed};
 pub use sealing::{Slot, UnsealError};
 pub use service::{Parts, Service};
 pub use stretch::{InPlace, OnBlockingThreads, Stretch};

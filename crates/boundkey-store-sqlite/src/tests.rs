@@ -188,7 +188,8 @@ async fn a_backup_never_goes_over_the_store_or_anything_but_a_file() {
 async fn commits_go_on_while_thousands_of_expired_entries_are_dropped() {
     let (_dir, store) = new_store();
     for batch in 0..20 {
-        let put = |n| Write::PutUntil { key: format!("k/{}", batch * 500 + n), value: vec![7; 300], expires: NOW };
+        let put =
+            |n| Write::PutUntil { key: format!("k/{}", batch * 500 + n), value: vec![7; 300], expires: NOW };
         store.commit(Batch { conditions: vec![], writes: (0..500).map(put).collect() }, NOW).await.unwrap();
     }
     let store = Arc::new(store);

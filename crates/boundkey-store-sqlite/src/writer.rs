@@ -56,13 +56,7 @@ struct Commit {
 impl Writer {
     pub(crate) fn start(connection: Connection, log: Arc<ChangeLog>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let thread = Thread {
-            connection,
-            log,
-            queue,
-            untidy: true,
-            broom: Broom::new(Instant::now()),
-        };
+        let thread = Thread { connection, log, queue, untidy: true, broom: Broom::new(Instant::now()) };
         let thread =
             std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
         let places = Arc::new(Semaphore::new(QUEUE));

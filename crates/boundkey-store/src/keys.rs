@@ -60,6 +60,12 @@ pub fn event(micros: i128, id: &str) -> String {
     format!("{EVENT}{micros:020}-{id}")
 }
 
+/// When an event happened, by its key.
+pub fn event_time(key: &str) -> Option<time::OffsetDateTime> {
+    let (micros, _) = key.strip_prefix(EVENT)?.split_once('-')?;
+    time::OffsetDateTime::from_unix_timestamp_nanos(micros.parse::<i128>().ok()?.checked_mul(1000)?).ok()
+}
+
 /// A revoked certificate, sorted by the second in which it expires.
 pub fn revoked(ca: &str, expires_unix: i64, serial: &str) -> String {
     format!("{REVOKED}{ca}/{expires_unix:012}/{serial}")

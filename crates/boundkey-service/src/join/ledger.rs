@@ -34,9 +34,10 @@ struct Allowance {
 struct Used(Option<OffsetDateTime>);
 
 impl Used {
-    /// A clock that was set back leaves it empty at worst.
+    /// No more can be owed than was ever had: a clock that was set back leaves it whole.
     fn debt(self, of: Allowance, now: OffsetDateTime) -> Duration {
-        self.0.map_or(Duration::ZERO, |whole| (whole - now).clamp(Duration::ZERO, of.each * of.burst))
+        let owed = self.0.map_or(Duration::ZERO, |whole| whole - now);
+        if owed <= of.each * of.burst { owed.max(Duration::ZERO) } else { Duration::ZERO }
     }
 
     /// Takes one, if that leaves so many.
@@ -102,7 +103,8 @@ struct Account {
 impl Account {
     /// A clock that was set back keeps nothing waiting.
     fn is_due(&self, now: OffsetDateTime) -> bool {
-        self.tally.is_some() && self.written.is_none_or(|written| !(written..written + self.pace).contains(&now))
+        self.tally.is_some()
+            && self.written.is_none_or(|written| !(written..written + self.pace).contains(&now))
     }
 
     fn take(&mut self, now: OffsetDateTime) -> Option<Tally> {
@@ -219,7 +221,8 @@ impl Ledger {
         for code in everybody {
             let subject = (By::Strangers, Whose::Everybody, code);
             let is_due = self.accounts.get(&subject).is_some_and(|account| account.is_due(now));
-            if is_due && self.budget.take(STRANGERS, now, 0)
+            if is_due
+                && self.budget.take(STRANGERS, now, 0)
                 && let Some(tally) = self.take(subject, now)
             {
                 rows.push(Row { by: By::Strangers, whose: Whose::Everybody, code, tally });

@@ -33,6 +33,8 @@ use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway,
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
 use read::Snapshot;
 pub(crate) use read::lock_of_identity;
+#[cfg(test)]
+pub(crate) use refusals::forget_refusals;
 pub use refusals::{flush_all_refusals, flush_refusals};
 
 /// How often a join that lost a race is decided anew before the client is asked to come again.

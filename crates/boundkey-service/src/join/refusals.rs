@@ -83,6 +83,13 @@ impl Joining<'_> {
     }
 }
 
+/// As after a restart.
+#[cfg(test)]
+pub(crate) fn forget_refusals(service: &Service) {
+    let refusals = &service.joins().refusals;
+    *refusals.ledger() = Ledger::new(refusals.subjects);
+}
+
 /// Writes the counted refusals that are due; how many rows. To be called every second or so.
 ///
 /// # Errors

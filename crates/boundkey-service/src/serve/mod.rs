@@ -12,7 +12,7 @@ use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::{Service, join};
+use crate::{Retention, Service, join};
 pub use boundkey_ca::ServerNames;
 pub use socket::{SocketError, bind_admin_socket};
 pub use tls::{ServerTls, TlsError, TlsSource};
@@ -21,7 +21,7 @@ pub use tls::{ServerTls, TlsError, TlsSource};
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often counted refusals are written.
 const FLUSH: Duration = Duration::from_secs(1);
-/// How often it is looked whether the server's own certificate is due.
+/// How often it is looked whether the server's own certificate is due, and whether events are old.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The sockets of a server, already listening: whatever could fail has failed before.
@@ -63,6 +63,7 @@ pub async fn serve_router(
     let limits = service.config().limits;
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
+    let retention = tokio::spawn(retention(service.clone()));
     let bounds = (limits, service.clock());
     let machines = connections::tls(listeners.tls, config, routes, bounds, &graceful, service.stopping());
     let administration = async {
@@ -79,6 +80,7 @@ pub async fn serve_router(
         tracing::warn!("some connections did not end in time");
     }
     upkeep.abort();
+    retention.abort();
     if let Err(refusal) = join::flush_all_refusals(&service, service.now()).await {
         tracing::warn!(cause = refusal.cause, "counted refusals are lost");
     }
@@ -102,6 +104,19 @@ async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
                 Ok(false) => {}
                 Err(error) => tracing::error!(%error, "cannot make the server's own certificate anew"),
             },
+        }
+    }
+}
+
+/// By itself: dropping takes its time.
+async fn retention(service: Service) {
+    let mut retention = Retention::default();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let instant = look.tick().await.into_std();
+        if let Err(refusal) = retention.look(&service, instant).await {
+            tracing::warn!(cause = refusal.cause, "the oldest events could not be dropped");
         }
     }
 }

@@ -109,7 +109,8 @@ impl Fixture {
     }
 
     pub(super) fn count_events(&self) -> usize {
-        usize::try_from(now(self.store.measure(keys::EVENT)).expect("a measure").entries).expect("not that many")
+        usize::try_from(now(self.store.measure(keys::EVENT)).expect("a measure").entries)
+            .expect("not that many")
     }
 
     pub(super) fn event_codes(&self) -> Vec<String> {

@@ -73,7 +73,11 @@ fn strangers_from_everywhere_cannot_make_the_log_grow() {
     let source = row.source.unwrap();
     let networks: u32 = source.split(' ').nth(1).unwrap().parse().unwrap();
     assert!(source.ends_with(" networks") && (240..272).contains(&networks), "{source}");
-    assert!(row.detail.starts_with("256 times from 198.51.0.0/24 (1), 198.51.1.0/24 (1), "), "{}", row.detail);
+    assert!(
+        row.detail.starts_with("256 times from 198.51.0.0/24 (1), 198.51.1.0/24 (1), "),
+        "{}",
+        row.detail
+    );
 }
 
 /// Finding: 60 names that everybody may know, 40 networks, and a row a minute for each of them.
@@ -128,7 +132,8 @@ fn ten_thousand_tries_under_a_lock_leave_a_handful_of_rows_and_commits() {
     fixture.node_token("web", "");
     let mut thief = Machine::new("web", 1, Some(fixture.generated_secret("web")));
     thief.join(&fixture).unwrap();
-    fixture.apply("kind: lock\nversion: v2\nmetadata:\n  name: theft\nspec:\n  target:\n    join_token: web\n");
+    fixture
+        .apply("kind: lock\nversion: v2\nmetadata:\n  name: theft\nspec:\n  target:\n    join_token: web\n");
     many_tries_are_cheap(&fixture, &mut thief, "denied_locked", 10_000);
     let row = fixture.all_events().pop().unwrap();
     assert_eq!(row.token.as_deref(), Some("web"));

@@ -238,6 +238,8 @@ fn every_refused_join_state_of_the_vectors_has_its_code_and_changes_nothing() {
             facts: Default::default(),
         };
         let message = build_complete(&challenge, &view, &request, &key, None, None).expect("it fits");
+        // Each refusal is to have an event of its own.
+        join::forget_refusals(&site.service);
         site.refused(name, &serde_json::to_vec(&message).expect("JSON"), START)
     };
     let send = |name: &str, attempt: u8, state: Option<&str>| {

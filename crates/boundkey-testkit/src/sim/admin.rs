@@ -76,7 +76,18 @@ impl World {
     ) {
         let up: Vec<usize> = (0..self.servers.len()).filter(|s| self.servers[*s].service.is_some()).collect();
         let pick = self.rng(&[0xad, self.judge.step]).index(up.len());
-        let Some(server) = up.get(pick).copied() else { return };
+        if let Some(server) = up.get(pick) {
+            self.administer_at(*server, verb, token, work);
+        }
+    }
+
+    fn administer_at(
+        &mut self,
+        server: usize,
+        verb: &'static str,
+        token: usize,
+        work: impl FnOnce(Service, RequestContext) -> Work,
+    ) {
         let Some(service) = self.service(server) else { return };
         let context = RequestContext::new(service.entropy(), None, "admin:socket");
         self.note(|| format!("the administrator: {verb} t{token} at server {server}"));
@@ -195,9 +206,20 @@ impl World {
         })
     }
 
+    /// What it does at its end.
+    pub(super) fn flush_all(&mut self, server: usize) {
+        self.administer_at(server, "flush", 0, |service, _| {
+            Box::pin(async move {
+                let written = join::flush_all_refusals(&service, service.now()).await;
+                written.map(|_| None).map_err(|refusal| refusal.to_string())
+            })
+        })
+    }
+
     pub(super) fn administered(&mut self, task: AdminTask, outcome: Result<Option<String>, String>) {
-        let AdminTask { verb, token, history, .. } = task;
+        let AdminTask { server, verb, token, history } = task;
         match outcome {
+            Err(_) if verb == "flush" => self.judge.counted_rows_failed(server),
             Ok(Some(secret)) if history == self.judge.history => self.enrol_anew(token, Some(secret)),
             Ok(None) if verb == "create" && history == self.judge.history => {
                 self.enrol_anew(token, self.tokens[token].spec_secret());

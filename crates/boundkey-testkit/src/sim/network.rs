@@ -120,7 +120,7 @@ impl World {
         let (from, server) = (message.sent.from, message.server);
         let kind = if message.slot.is_some() { "message" } else { "duplicate" };
         self.note(|| format!("server {server} gets a {kind} of actor {from}"));
-        let began = self.judge.begins(&message.sent);
+        let began = self.judge.begins(&message.sent, now);
         let source = std::net::IpAddr::from([192, 0, 2, u8::try_from(from % 250).unwrap_or(0)]);
         let context = RequestContext::new(service.entropy(), Some(source), "public");
         let body = message.body.clone();

@@ -52,6 +52,14 @@ impl World {
                 self.settle_copy(actor);
             }
         }
+        for server in 0..self.servers.len() {
+            self.flush_all(server);
+        }
+        let told = self.time() + MINUTE;
+        self.run_until(told);
+        if let Err(fault) = self.judge.all_is_told() {
+            self.fail(fault);
+        }
         self.report.simulated = self.time();
         self.report.worlds = 1;
         let failures = self.hub.lock().store_failures;

@@ -293,7 +293,13 @@ impl World {
                         codes.extend(new);
                     })
                 }
-                Of::Admin(admin) => self.judge.admin_committed(&commit.writes, admin.verb),
+                Of::Admin(admin) => {
+                    let counted = match admin.verb {
+                        "flush" => self.judge.counted_rows(admin.server, &commit.writes),
+                        _ => Ok(()),
+                    };
+                    counted.and(self.judge.admin_committed(&commit.writes, admin.verb))
+                }
                 Of::Join(_) => Err("a client wrote to the store".to_owned()),
             };
             if let Of::Serve { codes, message, server, .. } = &task.of
@@ -341,6 +347,8 @@ impl World {
             self.note(|| format!("server {server} refuses actor {from}: {code}"));
         }
         let verdict = self.judge.answered(&message.sent, began, codes, &judged, now, &mut self.report);
+        let token = &self.tokens[self.actors[message.sent.from].token].name;
+        self.judge.refused_by(server, token, codes, &judged);
         if let Err(fault) = verdict {
             self.fail(fault);
         }
@@ -363,6 +371,7 @@ impl World {
     pub(super) fn server_up(&mut self, server: usize) {
         if self.servers[server].service.is_none() {
             self.servers[server].start(&self.store, &self.hub, self.master_keys);
+            self.judge.server_starts(server);
             self.note(|| format!("server {server} is up"));
         }
     }

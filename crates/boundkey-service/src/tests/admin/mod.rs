@@ -9,6 +9,7 @@ mod locks;
 mod next_steps;
 pub(super) mod race;
 mod removal;
+mod retention;
 mod secrets;
 mod verbs;
 

@@ -15,6 +15,7 @@ impl Judge {
     /// An administrator's commit.
     pub(in crate::sim) fn admin_committed(&mut self, writes: &[Write], verb: &str) -> Verdict {
         let batch = Batch::read(writes)?;
+        self.commits += 1;
         for (name, record) in batch.tokens {
             let view = self.views.tokens.entry(name.clone()).or_default();
             let was_shared = view.token.as_ref().map(is_shared);

@@ -24,15 +24,21 @@ pub(in crate::sim) struct Began {
     pub(in crate::sim) insider: bool,
     /// Somebody had registered: from then on no secret is needed.
     pub(in crate::sim) bound: bool,
+    /// How much had been committed,
+    commits: u64,
+    /// and when it was, by the server's clock.
+    at: OffsetDateTime,
 }
 
 impl Judge {
-    pub(in crate::sim) fn begins(&self, sent: &Sent) -> Began {
+    pub(in crate::sim) fn begins(&self, sent: &Sent, at: OffsetDateTime) -> Began {
         let token = self.holders.get(sent.from).and_then(|holder| self.views.tokens.get(&holder.token));
         Began {
             history: self.history,
             insider: self.is_insider(sent.from),
             bound: token.is_some_and(|view| view.enrolment.is_bound()),
+            commits: self.commits,
+            at,
         }
     }
 
@@ -80,16 +86,17 @@ impl Judge {
         if status == 503 {
             return Ok(());
         }
-        // The cause is in the log if anything was proven.
-        let expected = match code {
-            "clone_detected" => vec!["clone_detected".to_owned()],
-            "secret_used" => vec!["secret_replayed".to_owned()],
-            "denied" => Vec::new(),
-            code if status == 403 => vec![format!("denied_{code}")],
-            _ => Vec::new(),
-        };
-        if codes != expected {
+        // The cause is in the log if anything was proven: at once, or counted, which is judged when it is written. A lock
+        // is there at once.
+        let expected = event_of(status, code);
+        let counted = codes.is_empty() && code != "clone_detected";
+        if !counted && codes.iter().map(String::as_str).ne(expected.as_deref()) {
             return Err(format!("refused with `{code}`, and the audit log has {codes:?}"));
+        }
+        if let (true, Some(event), Some(view)) = (counted, expected, self.views.tokens.get(token))
+            && began.commits == self.commits
+        {
+            self.rightly(token, view, sent, &event, began.at)?;
         }
         let Some(view) = self.views.tokens.get(token) else { return Ok(()) };
         let enrolment = &view.enrolment;
@@ -97,7 +104,7 @@ impl Judge {
         // By the count of the state, where the store has forgotten recoveries.
         let used = presented.map_or(0, |joined| joined.recoveries).max(enrolment.recovery_count);
         let explained = match code {
-            // Whether they were right was judged when they were committed.
+            // Whether they were right was judged when they were committed, or above.
             "locked" | "shared_token" => true,
             "registration_expired" => view.registration_ended(now),
             "token_expired" => view.is_expired(now),
@@ -201,6 +208,17 @@ impl Judge {
         } else {
             Err(format!("two different {kind} certificates share a serial"))
         }
+    }
+}
+
+/// The event of a refusal whose sender proved something.
+fn event_of(status: u16, code: &str) -> Option<String> {
+    match code {
+        "clone_detected" => Some("clone_detected".to_owned()),
+        "secret_used" => Some("secret_replayed".to_owned()),
+        "denied" => None,
+        code if status == 403 => Some(format!("denied_{code}")),
+        _ => None,
     }
 }
 

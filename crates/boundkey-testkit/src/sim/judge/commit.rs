@@ -15,7 +15,7 @@ use crate::sim::report::Report;
 /// What a batch writes, decoded.
 #[derive(Default)]
 pub(super) struct Batch {
-    events: Vec<EventRecord>,
+    pub(super) events: Vec<EventRecord>,
     pub(super) enrolments: Vec<(String, EnrolmentRecord)>,
     /// The single clients of shared tokens.
     instances: Vec<InstanceEntry>,
@@ -100,6 +100,7 @@ impl Judge {
         report: &mut Report,
     ) -> Result<Vec<String>, String> {
         let batch = Batch::read(writes)?;
+        self.commits += 1;
         let token = self.holders.get(sent.from).map(|h| h.token.clone()).unwrap_or_default();
         let [event] = batch.events.as_slice() else {
             return Err(format!("{token}: a join's commit has {} audit events, not one", batch.events.len()));
@@ -232,7 +233,14 @@ impl Judge {
     }
 
     /// Refusals whose cause is in the records: as the commit found them.
-    fn rightly(&self, token: &str, before: &View, sent: &Sent, code: &str, now: OffsetDateTime) -> Verdict {
+    pub(super) fn rightly(
+        &self,
+        token: &str,
+        before: &View,
+        sent: &Sent,
+        code: &str,
+        now: OffsetDateTime,
+    ) -> Verdict {
         let from = sent.from;
         match code {
             "denied_locked" => {

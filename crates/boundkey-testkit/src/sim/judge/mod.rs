@@ -13,6 +13,7 @@
 mod admin;
 mod answer;
 mod commit;
+mod counted;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +27,7 @@ use super::clock::Micros;
 use super::hub::{ActorId, DiskView};
 use super::report::Report;
 pub(super) use answer::{Began, Outcome};
+use counted::Counted;
 use view::{Adopted, target_of};
 pub(super) use view::{View, Views};
 
@@ -126,6 +128,9 @@ pub(super) struct Judge {
     pub(super) step: u64,
     pub(super) now: Micros,
     pub(super) history: u64,
+    commits: u64,
+    /// By server.
+    counted: BTreeMap<usize, Counted>,
     pub(super) graces: (std::time::Duration, std::time::Duration),
 }
 
@@ -143,6 +148,8 @@ impl Judge {
             step: 0,
             now: 0,
             history: 0,
+            commits: 0,
+            counted: BTreeMap::new(),
             graces,
         }
     }
@@ -151,6 +158,7 @@ impl Judge {
     pub(super) fn restored(&mut self, views: &Views) {
         self.views = views.clone();
         self.history += 1;
+        self.commits += 1;
         self.taints.values_mut().for_each(|taint| taint.first_use = None);
     }
 
