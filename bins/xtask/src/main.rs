@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod growth;
 mod herd;
 mod load;
 mod model;
@@ -29,6 +30,7 @@ Verbs:
   simulate     Clusters and machines in virtual time, with faults, clones and restores, judged step by step
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
+  growth       Old events and expired rows go, a million of each, while machines join: how long these wait (--rows N)
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
   load         A real release server under joins over TLS: joins a second, and what each costs it (--machines N, --clients N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some("quickstart") => quickstart::run(rest),
         Some("test") => test::run(rest),
         Some("check") => check::run(),
+        Some("growth") => growth::run(rest),
         Some("herd") => herd::run(rest),
         Some("load") => load::run(rest),
         Some("simulate") => simulate::run(rest),

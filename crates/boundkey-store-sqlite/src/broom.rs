@@ -16,20 +16,27 @@ pub(crate) struct Broom {
     /// The `now` of commits, the only clock there is here, and how far it is trusted with what cannot be undone.
     steady: Steady,
     looked: Instant,
-    /// While something is left: what ended before this goes,
+    /// While something may be left: what ended before this goes,
     ended: Option<OffsetDateTime>,
-    /// and not before this.
+    /// and before this, because somebody asked,
+    asked: Option<OffsetDateTime>,
+    /// the next step not before this.
     next: Instant,
 }
 
 impl Broom {
     pub(crate) fn new(instant: Instant) -> Self {
-        Self { steady: Steady::default(), looked: instant, ended: None, next: instant }
+        Self { steady: Steady::default(), looked: instant, ended: None, asked: None, next: instant }
     }
 
     /// The wall clock's word.
     pub(crate) fn hear(&mut self, now: OffsetDateTime) {
         self.steady.hear(now);
+    }
+
+    /// Somebody knows that what ended before this may go.
+    pub(crate) fn ask(&mut self, ended: OffsetDateTime) {
+        self.asked = self.asked.max(Some(ended));
     }
 
     /// What ended before this is to be dropped, one step of it, now.
@@ -38,20 +45,20 @@ impl Broom {
             self.looked = instant;
             self.ended = self.steady.long_ago(instant);
         }
-        self.ended.filter(|_| instant >= self.next)
+        self.ended.max(self.asked).filter(|_| instant >= self.next)
     }
 
     /// A step took from `began` until `instant`; `more`: it did not get to the end.
     pub(crate) fn stepped(&mut self, began: Instant, instant: Instant, more: bool) {
         self.next = instant + instant.saturating_duration_since(began) * REST;
         if !more {
-            self.ended = None;
+            (self.ended, self.asked) = (None, None);
         }
     }
 
     /// How long until the next step, while something is left.
     pub(crate) fn pause(&self, instant: Instant) -> Option<Duration> {
-        self.ended.map(|_| self.next.saturating_duration_since(instant))
+        self.ended.or(self.asked).map(|_| self.next.saturating_duration_since(instant))
     }
 }
 
@@ -88,6 +95,20 @@ mod tests {
         broom.step(instant);
         broom.stepped(instant, instant + took, false);
         assert_eq!((broom.pause(instant + took), broom.step(instant + MINUTE / 2)), (None, None));
+    }
+
+    #[test]
+    fn whoever_asks_is_heeded_to_the_end() {
+        let start = Instant::now();
+        let mut broom = Broom::new(start);
+        assert_eq!(broom.step(start), None);
+        broom.ask(NOW);
+        broom.ask(NOW - MINUTE);
+        for minute in 0..5 {
+            assert_eq!(broom.step(start + MINUTE * minute), Some(NOW));
+            broom.stepped(start + MINUTE * minute, start + MINUTE * minute, minute < 4);
+        }
+        assert_eq!(broom.step(start + MINUTE * 5), None);
     }
 
     #[test]

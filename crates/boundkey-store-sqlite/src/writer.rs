@@ -56,7 +56,15 @@ struct Commit {
 impl Writer {
     pub(crate) fn start(connection: Connection, log: Arc<ChangeLog>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let thread = Thread { connection, log, queue, untidy: true, broom: Broom::new(Instant::now()) };
+        let thread = Thread {
+            connection,
+            log,
+            queue,
+            untidy: true,
+            broom: Broom::new(Instant::now()),
+            purged: 0,
+            askers: Vec::new(),
+        };
         let thread =
             std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.run())?;
         let places = Arc::new(Semaphore::new(QUEUE));
@@ -73,18 +81,11 @@ impl Writer {
         }
     }
 
-    /// In steps, which take turns with all else that is queued.
+    /// In steps, between which everything else that is queued is done.
     pub(crate) async fn purge(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let mut purged = 0;
-        loop {
-            let (answer, answered) = oneshot::channel();
-            self.send(Job::Purge { now, answer })?;
-            let step = answered.await.unwrap_or(Err(StoreError::Closed))?;
-            purged += step;
-            if step < STEP {
-                return Ok(purged);
-            }
-        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Purge { now, answer })?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
     pub(crate) async fn drop_first(
@@ -135,6 +136,9 @@ struct Thread {
     /// Something was written since the log was last copied back.
     untidy: bool,
     broom: Broom,
+    /// Expired entries that were dropped since there were none, and who waits until there are none.
+    purged: usize,
+    askers: Vec<oneshot::Sender<Result<usize, StoreError>>>,
 }
 
 impl Thread {
@@ -182,9 +186,8 @@ impl Thread {
         match job {
             Job::Commit(commit) => self.commit_group(vec![commit]),
             Job::Purge { now, answer } => {
-                let purged = self.purge(now);
-                // Whoever asked may have gone.
-                let _ = answer.send(purged.map_err(|error| cause::store_error(&error)));
+                self.broom.ask(now);
+                self.askers.push(answer);
             }
             Job::DropFirst { prefix, before, at_most, answer } => {
                 let dropped = self.drop_first(&prefix, &before, at_most);
@@ -332,11 +335,21 @@ impl Thread {
     fn sweep(&mut self) {
         let began = Instant::now();
         let Some(ended) = self.broom.step(began) else { return };
-        let purged = self.purge(ended);
-        if let Err(error) = &purged {
+        let step = self.purge(ended);
+        let more = matches!(step, Ok(STEP));
+        self.broom.stepped(began, Instant::now(), more);
+        self.purged += step.as_ref().copied().unwrap_or(0);
+        if let Err(error) = &step {
             tracing::warn!(cause = %cause::text(error), "expired entries could not be dropped");
         }
-        self.broom.stepped(began, Instant::now(), purged.is_ok_and(|purged| purged == STEP));
+        if !more {
+            let purged = std::mem::take(&mut self.purged);
+            let answer = step.map(|_| purged).map_err(|error| cause::store_error(&error));
+            for asker in self.askers.drain(..) {
+                // Whoever asked may have gone.
+                let _ = asker.send(answer.clone());
+            }
+        }
     }
 
     /// One step. No revision and no report: these entries have been absent since they expired.

@@ -6,38 +6,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use boundkey_keys::{Entropy, MasterKey, PrivateKey, Secret, secret_proof_key};
-use boundkey_proto::{
-    AttemptId, JoinAnswer, JoinKindName, JoinResult, MachineFacts, PROTOCOL_VERSION, Request, build_complete,
-    read_challenge,
-};
+use boundkey_keys::{Entropy, MasterKey};
+use boundkey_proto::JoinKindName;
 use boundkey_service::admin::apply_resources;
-use boundkey_service::{
-    InPlace, ManualClock, Parts, RequestContext, Service, ServiceConfig, join, read_resources,
-};
+use boundkey_service::{InPlace, ManualClock, Parts, Service, ServiceConfig, read_resources};
 use boundkey_store::MemoryStore;
-use boundkey_token::{RequestedNames, Role, RoleSet};
 use time::OffsetDateTime;
 
 use super::machine::Mixed;
-
-const CLUSTER: &str = "example.com";
+use crate::direct::{CLUSTER, Direct};
 
 /// A service on a memory store, and machines that are registered with it.
 pub struct Real {
     service: Service,
     clock: Arc<ManualClock>,
     start: OffsetDateTime,
-    machines: Vec<Registered>,
+    machines: Vec<Direct>,
     dice: Arc<Mixed>,
     joined: usize,
-}
-
-struct Registered {
-    token: String,
-    key: PrivateKey,
-    tls: PrivateKey,
-    state: String,
 }
 
 /// Where the service's randomness comes from: the seed.
@@ -75,27 +61,13 @@ impl Real {
         real
     }
 
-    fn first_join(&self, number: usize) -> Registered {
-        let mut secret = [0; 32];
-        self.dice.fill(&mut secret);
-        let secret = Secret::generated(secret);
-        let token = format!("machine-{number}");
-        let yaml = format!(
-            "kind: token\nversion: v2\nmetadata: {{name: {token}}}\nspec:\n  roles: [Node]\n  join_method: bound_keypair\n  \
-             bound_keypair: {{onboarding: {{registration_secret: {}}}}}\n",
-            secret.expose()
-        );
-        let resources = read_resources(yaml.as_bytes()).expect("a good token");
+    fn first_join(&self, number: usize) -> Direct {
+        let mut machine = Direct::new(format!("machine-{number}"), &*self.dice);
+        let secret = machine.secret(&*self.dice);
+        let resources = read_resources(machine.resource(&secret).as_bytes()).expect("a good token");
         now(apply_resources(&self.service, &self.service.own_context(), &resources, false)).expect("applied");
-        let mut seed = [0; 32];
-        self.dice.fill(&mut seed);
-        let key = PrivateKey::ed25519_from_seed(&seed);
-        self.dice.fill(&mut seed);
-        let tls = PrivateKey::ed25519_from_seed(&seed);
-        let mut machine = Registered { token, key, tls, state: String::new() };
-        let result = self.join(&machine, Some(&secret));
+        let result = now(machine.join(&self.service, &*self.dice, Some(&secret)));
         assert_eq!(result.kind, JoinKindName::Registered);
-        machine.state = result.join_state;
         machine
     }
 
@@ -108,45 +80,14 @@ impl Real {
             return;
         }
         self.clock.set(self.start + time::Duration::hours(16) + at);
-        let result = self.join(&self.machines[number], None);
+        let result = now(self.machines[number].join(&self.service, &*self.dice, None));
         assert_eq!(result.kind, JoinKindName::Renewed, "machine {number}");
-        self.machines[number].state = result.join_state;
         self.joined += 1;
     }
 
     /// How many renewed.
     pub fn joined(&self) -> usize {
         self.joined
-    }
-
-    fn join(&self, machine: &Registered, secret: Option<&Secret>) -> JoinResult {
-        let challenge = join::begin(&self.service, self.service.now()).challenge;
-        let view = read_challenge(&challenge, Some(CLUSTER)).expect("our cluster's challenge");
-        let mut attempt = [0; 16];
-        self.dice.fill(&mut attempt);
-        let request = Request {
-            version: PROTOCOL_VERSION,
-            token: machine.token.parse().expect("a name"),
-            roles: RoleSet::new([Role::Node]),
-            attempt: AttemptId(attempt),
-            bound_key: machine.key.public_key().clone(),
-            new_key: None,
-            tls_key: machine.tls.public_key().clone(),
-            ssh_key: None,
-            names: RequestedNames::default(),
-            ttl_seconds: None,
-            join_state: (!machine.state.is_empty()).then(|| machine.state.clone()),
-            facts: MachineFacts::default(),
-        };
-        let proof_key = secret.map(|secret| secret_proof_key(secret, CLUSTER, &machine.token));
-        let complete = build_complete(&challenge, &view, &request, &machine.key, None, proof_key.as_deref())
-            .expect("a message that fits");
-        let body = serde_json::to_vec(&complete).expect("JSON");
-        let context = RequestContext::new(self.service.entropy(), None, "join");
-        match now(join::complete(&self.service, &body, &context, self.service.now())) {
-            Ok(JoinAnswer::Admitted(result)) => *result,
-            other => panic!("{} is not admitted: {other:?}", machine.token),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use boundkey_client::{Channel, Reply, Transport, TransportError};
 use boundkey_keys::sha256;
 use boundkey_keystore::{AgentState, FileError, Keystore, KeystoreError, MemoryKeystore};
+use boundkey_store::records::{EventRecord, Record as _};
 use boundkey_store::{
     Batch, CommitError, Committed as Done, Entry, Measure, MemoryStore, Range, Revision, Store, StoreError,
     Watch, Write,
@@ -206,6 +207,7 @@ impl Store for Connected {
             Some(Sabotage::StoreHidesLocks) => batch.conditions.retain(|c| !c.key().starts_with("lock-of/")),
             Some(Sabotage::StoreIgnoresConditions) => batch.conditions.clear(),
             Some(Sabotage::StoreDropsLocks) => batch.writes.retain(|w| !w.key().starts_with("lock")),
+            Some(Sabotage::StoreLosesCountedRows) => batch.writes.retain(|w| !is_counted_row(w)),
             Some(Sabotage::StoreLosesEvents) => batch.writes.retain(|w| !w.key().starts_with("event/")),
             _ => {}
         }
@@ -255,4 +257,9 @@ impl Store for Connected {
     async fn revision(&self) -> Result<Revision, StoreError> {
         self.store.revision().await
     }
+}
+
+fn is_counted_row(write: &Write) -> bool {
+    let Write::Put { key, value } = write else { return false };
+    key.starts_with("event/") && EventRecord::decode(value).is_ok_and(|event| event.count > 0)
 }

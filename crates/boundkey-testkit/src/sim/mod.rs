@@ -52,6 +52,8 @@ pub enum Sabotage {
     StoreIgnoresConditions,
     /// Audit events are not kept.
     StoreLosesEvents,
+    /// Rows of counted refusals are not kept.
+    StoreLosesCountedRows,
     /// The agent does not write its attempt before it sends it.
     ClientForgetsItsAttempt,
     /// The store panics at a commit.
@@ -65,6 +67,7 @@ impl Sabotage {
         ("locks-hidden", Self::StoreHidesLocks),
         ("conditions-ignored", Self::StoreIgnoresConditions),
         ("events-lost", Self::StoreLosesEvents),
+        ("counted-rows-lost", Self::StoreLosesCountedRows),
         ("attempts-forgotten", Self::ClientForgetsItsAttempt),
         ("store-panics", Self::StorePanics),
     ];

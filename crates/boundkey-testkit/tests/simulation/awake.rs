@@ -55,6 +55,12 @@ fn a_missing_audit_event_is_noticed() {
 }
 
 #[test]
+fn a_counted_refusal_that_no_row_tells_of_is_noticed() {
+    let failure = caught(Sabotage::StoreLosesCountedRows, THEFT);
+    assert!(failure.fault.contains("refused and never told of it"), "{}", failure.fault);
+}
+
+#[test]
 fn an_agent_that_forgets_its_attempt_is_noticed_and_the_scenario_shrinks_to_a_few_steps() {
     let how = sabotaged(Sabotage::ClientForgetsItsAttempt);
     let failure = Scenario::small(1).run(how).expect_err("a lost answer condemns such an agent");

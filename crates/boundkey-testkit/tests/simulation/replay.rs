@@ -104,6 +104,7 @@ fn every_rule_that_can_be_broken_has_a_name() {
         Sabotage::StoreHidesLocks,
         Sabotage::StoreIgnoresConditions,
         Sabotage::StoreLosesEvents,
+        Sabotage::StoreLosesCountedRows,
         Sabotage::ClientForgetsItsAttempt,
         Sabotage::StorePanics,
     ] {

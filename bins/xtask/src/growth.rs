@@ -1,0 +1,10 @@
+//! A store with millions of old rows, swept while machines join.
+
+use anyhow::Result;
+
+use crate::process::{binaries, cargo, run as execute};
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    execute(cargo().args(["build", "--quiet", "--release", "--workspace", "--bins"]))?;
+    execute(std::process::Command::new(binaries("release")?.join("growth")).args(arguments))
+}
