@@ -135,7 +135,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Proofs in a row that a (token, network) may get wrong before its wrong ones are answered late. Default 5.
     pub wrong_proofs: u32,
-    /// How many (token, network) pairs the limiter and the table of refusals remember. Default 10,000.
+    /// How many (token, network) pairs the limiter remembers, and (token, code) pairs the table of refusals: half of them
+    /// of holders, half of strangers. Default 10,000.
     pub table: usize,
 }
 

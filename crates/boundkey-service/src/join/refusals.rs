@@ -28,7 +28,7 @@ pub(super) struct Refusals {
 impl Refusals {
     pub(super) fn new(subjects: usize) -> Self {
         let subjects = subjects.max(1);
-        Self { subjects, ledger: Mutex::new(Ledger::new(subjects)), confirms: Mutex::default() }
+        Self { subjects, ledger: Mutex::new(Ledger::new(subjects / 2)), confirms: Mutex::default() }
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -87,7 +87,7 @@ impl Joining<'_> {
 #[cfg(test)]
 pub(crate) fn forget_refusals(service: &Service) {
     let refusals = &service.joins().refusals;
-    *refusals.ledger() = Ledger::new(refusals.subjects);
+    *refusals.ledger() = Ledger::new(refusals.subjects / 2);
 }
 
 /// Writes the counted refusals that are due; how many rows. To be called every second or so.
