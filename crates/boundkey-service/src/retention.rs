@@ -147,7 +147,7 @@ impl Retention {
         }
         let context = service.own_context();
         let mut row = Events::new(now, &context);
-        row.push(Entry { code: "audit_trimmed".to_owned(), detail, count: events, ..Entry::default() });
+        row.push(Entry { code: "audit_trimmed".to_owned(), detail, ..Entry::default() });
         service
             .store()
             .commit(boundkey_store::Batch { conditions: Vec::new(), writes: row.into_writes() }, now)
