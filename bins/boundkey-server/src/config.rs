@@ -282,6 +282,7 @@ fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
         ("waiting_joins", &mut limits.waiting_joins),
         ("concurrent_handshakes", &mut limits.concurrent_handshakes),
         ("connections", &mut limits.connections),
+        ("clients_per_token", &mut limits.clients_per_token),
     ] {
         if let Some(number) = section.integer(key, 1..=1_000_000_u32) {
             *place = number as usize;

@@ -71,6 +71,7 @@ listen: @LISTEN@
 #  handshake_timeout: 10s
 #  read_timeout: 15s
 #  request_timeout: 60s
+#  clients_per_token: 100000            # of a shared token; new ones above it are told to come later
 
 #audit:
 #  keep: 90d                            # older events are dropped; or forever

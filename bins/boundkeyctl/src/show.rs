@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::Result;
-use boundkey_api::{Node, ServerStatus, TOKEN_STATES, TokenSummary};
+use boundkey_api::{BeingListed, Node, ServerStatus, TOKEN_STATES, TokenSummary};
 use boundkey_client::admin::encode;
 use boundkey_console::{Format, FormatOption, print};
 use time::OffsetDateTime;
@@ -122,6 +122,22 @@ pub(crate) fn now() -> OffsetDateTime {
     now.into()
 }
 
+/// A line for what was revoked together, and is not on the revocation lists in full yet.
+fn being_listed(listed: &BeingListed) -> String {
+    let left = match listed.clients_left {
+        Some(left) => format!(", {left} clients on record"),
+        None => String::new(),
+    };
+    format!(
+        "listing  what {}/{} held until {}: {} certificates of {} machines so far{left}\n",
+        listed.kind,
+        listed.name,
+        output::time(Some(listed.revoked_at)),
+        listed.certificates,
+        listed.machines
+    )
+}
+
 pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()> {
     let status: ServerStatus = context.client().get("/v1/status").await?;
     match options.format {
@@ -131,7 +147,7 @@ pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()
                 false => format!("{} (listens on {})", status.public_addrs.join(", "), status.listen),
             };
             print(&format!(
-                "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {}{}\n",
+                "cluster  {}\nversion  {}\nserver   {addresses}\nCA pin   {}\nstore    {}\nup since {}\ntokens   {}{}\n{}",
                 status.cluster_name,
                 status.server_version,
                 status.ca_pins.join(", "),
@@ -143,6 +159,7 @@ pub(crate) async fn status(context: Context, options: FormatOption) -> Result<()
                 } else {
                     format!(" ({})", by_state(&status.states))
                 },
+                status.being_listed.iter().map(being_listed).collect::<String>(),
             ))
         }
         format => output::resource(serde_json::to_value(&status)?, format),

@@ -108,6 +108,28 @@ pub struct ServerStatus {
     /// How many of them are in each state, as `tokens ls` counts them; states of none are left out.
     #[serde(default)]
     pub states: BTreeMap<String, u64>,
+    /// What was revoked as a whole and is not on the revocation lists in full yet: the first hundred. No join is let in by it.
+    #[serde(default)]
+    pub being_listed: Vec<BeingListed>,
+}
+
+/// What was revoked together, and how far its certificates are on the lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeingListed {
+    /// `token` or `bot`.
+    pub kind: String,
+    /// Which.
+    pub name: String,
+    /// When it was revoked.
+    #[serde(with = "time::serde::rfc3339")]
+    pub revoked_at: OffsetDateTime,
+    /// Machines whose certificates are on the lists.
+    pub machines: u64,
+    /// Their certificates.
+    pub certificates: u64,
+    /// Of a shared token: records of clients at present, with those that joined since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_left: Option<u64>,
 }
 
 /// `GET /v1/webapi/find`: what a machine needs to know before it trusts the server.

@@ -35,7 +35,8 @@ mod requests;
 mod words;
 
 pub use answers::{
-    Applied, ApplyAnswer, ExplainAnswer, Find, LockAnswer, NextStep, Removed, ServerStatus, VerbAnswer,
+    Applied, ApplyAnswer, BeingListed, ExplainAnswer, Find, LockAnswer, NextStep, Removed, ServerStatus,
+    VerbAnswer,
 };
 pub use listings::{Event, Node, Page, TokenSummary};
 pub use requests::{ApplyRequest, LockRequest, MAX_CHOSEN_SECRETS, VerbRequest};

@@ -48,6 +48,7 @@ pub const EVENT_CODES: &[&str] = &[
     "denied_recovery_limit_reached",
     "denied_instance_revoked",
     "denied_new_key_not_new",
+    "denied_too_many_clients",
     "token_created",
     "token_updated",
     "token_removed",

@@ -82,4 +82,4 @@ pub use verdict::{
     Admission, Confirm, ConfirmReason, Denial, Event, JoinKind, NewLock, Note, Retry, RetryCertificates,
     RotationRequired, Verdict, Write,
 };
-pub use view::{Explanation, LifecycleState, NextStep, View};
+pub use view::{Clients, Explanation, LifecycleState, NextStep, View};

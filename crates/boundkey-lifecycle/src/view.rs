@@ -108,6 +108,22 @@ pub struct Explanation {
     pub next_step: NextStep,
 }
 
+/// The clients of a shared token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clients {
+    /// On record; those that have expired count until their records are dropped.
+    pub on_record: u64,
+    /// So many may be; a new one over it is told to come later.
+    pub limit: u64,
+}
+
+impl Clients {
+    /// Nine tenths of what there may be, or more.
+    fn is_nearly_full(self) -> bool {
+        self.on_record >= self.limit - self.limit / 10
+    }
+}
+
 /// A token and what its next join depends on, as it is shown to people: the questions of `decide()`, for the honest
 /// client, which comes with its key and its present join state.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +136,8 @@ pub struct View<'a> {
     pub enrolment: &'a Enrolment,
     /// Every lock on the token, the enrolment's host or bot instance, and the bot.
     pub locks: Locks<'a>,
+    /// Of a shared token, as far as they are counted.
+    pub clients: Option<Clients>,
     /// The operator's settings.
     pub policy: &'a Policy,
     /// The server's clock, read once for the request.
@@ -189,6 +207,10 @@ impl View<'_> {
         self.mode() == RecoveryMode::Insecure
     }
 
+    fn is_full(&self) -> bool {
+        self.clients.is_some_and(|clients| clients.on_record >= clients.limit)
+    }
+
     /// The deadline that has passed; none applies to a preregistered key.
     fn registration_ended(&self) -> Option<OffsetDateTime> {
         let deadline = self.token.spec.bound_keypair.onboarding.must_register_before?;
@@ -245,6 +267,10 @@ impl View<'_> {
                 }
                 _ => "registers whoever proves the registration secret first".to_owned(),
             },
+            LifecycleState::Shared if self.is_insecure() && self.is_full() => {
+                "admits any client that is on record; a new one has to wait, for there are as many as there may be"
+                    .to_owned()
+            }
             LifecycleState::Shared if self.is_insecure() => {
                 "admits any holder of the key as one of many clients".to_owned()
             }
@@ -310,6 +336,11 @@ impl View<'_> {
             out.push(format!("bound, generation {}, sequence {}", e.generation, e.sequence));
             out.push(self.certificates());
             out.push(self.recoveries());
+            if let Some(Clients { on_record, limit }) = self.clients {
+                out.push(format!(
+                    "{on_record} of {limit} clients are on record, with those that expired lately"
+                ));
+            }
         }
         if let Some(since) = rotation_due(token, e, self.now) {
             let asked = if self.is_insecure() { ", and is not asked for in mode insecure" } else { "" };
@@ -375,6 +406,12 @@ impl View<'_> {
                 "mode insecure was left while several clients shared the token: only the first to come back stays"
                     .to_owned(),
             );
+        }
+        if self.clients.is_some_and(Clients::is_nearly_full) {
+            out.push(format!(
+                "there are nearly as many clients as there may be: did the key leak? `boundkeyctl bound-keypair reset {name}` \
+                 throws them all out; limits.clients_per_token of the server allows more"
+            ));
         }
         let initial = token.spec.bound_keypair.onboarding.initial_public_key.as_ref();
         if let (Some(initial), Some(bound)) = (initial, &e.bound_public_key)

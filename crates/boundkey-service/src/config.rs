@@ -138,6 +138,9 @@ pub struct Limits {
     /// How many (token, network) pairs the limiter remembers, and (token, code) pairs the table of refusals: half of them
     /// of holders, half of strangers. Default 10,000.
     pub table: usize,
+    /// Clients that a shared token may have on record; a new one over it is answered 503. At least 1; each further server on
+    /// one store may add a tenth. Default 100,000.
+    pub clients_per_token: usize,
 }
 
 impl Default for Limits {
@@ -154,6 +157,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(60),
             wrong_proofs: 5,
             table: 10_000,
+            clients_per_token: 100_000,
         }
     }
 }

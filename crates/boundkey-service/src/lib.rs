@@ -23,6 +23,7 @@
 //! | [`admin`] | tokens, bots, locks, nodes, events, verbs |
 //! | [`serve`] | sockets, TLS, limits, orderly end |
 //! | [`locking`], [`revocation`] | what a lock or a revocation writes |
+//! | [`sweep`] | page by page, what was revoked by one mark goes onto the lists |
 //!
 //! Every answer carries a correlation id (`x-correlation-id`) that is also in the log and in the audit entry; every
 //! refusal is `application/problem+json`. A change and its audit event are one commit; no answer goes out before its
@@ -88,6 +89,7 @@ mod sealing;
 pub mod serve;
 mod service;
 mod stretch;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 

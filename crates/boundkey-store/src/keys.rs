@@ -39,6 +39,28 @@ pub fn instance(uid: &str, id: &str) -> String {
     format!("instance/{uid}/{id}")
 }
 
+/// Prefix of all marks by which something was revoked as a whole, and is not swept yet.
+pub const VOID: &str = "void/";
+/// Prefix of those on tokens, by uid.
+pub const VOID_TOKEN: &str = "void/token/";
+/// Prefix of those on bots, by name.
+pub const VOID_BOT: &str = "void/bot/";
+
+/// The mark on the clients of a shared token, by its uid.
+pub fn void_token(uid: &str) -> String {
+    format!("{VOID_TOKEN}{uid}")
+}
+
+/// The mark on everything that the tokens of a bot were issued.
+pub fn void_bot(name: &str) -> String {
+    format!("{VOID_BOT}{name}")
+}
+
+/// How far the sweep behind a mark has come, by the mark's key.
+pub fn swept(mark: &str) -> String {
+    format!("swept/{}", mark.strip_prefix(VOID).unwrap_or(mark))
+}
+
 /// A bot, by its name.
 pub fn bot(name: &str) -> String {
     format!("{BOT}{name}")

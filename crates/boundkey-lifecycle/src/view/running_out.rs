@@ -1,4 +1,4 @@
-//! What runs out: expiry, the time for registering, recoveries, rotation, the time in which a join renews, grants, locks.
+//! What runs out: expiry, the time for registering, recoveries, places for clients, rotation, the time in which a join renews, grants, locks.
 
 use boundkey_token::RecoveryMode;
 use time::{Duration, OffsetDateTime};
@@ -35,6 +35,9 @@ impl View<'_> {
                 self.soon(self.window().filter(|_| overdue))
                     .map(|left| format!("renews for {left}, no recovery after")),
             );
+        }
+        if let Some(clients) = self.clients.filter(|clients| clients.is_nearly_full()) {
+            out.push(format!("{} of {} clients", clients.on_record, clients.limit));
         }
         out.extend(self.rotation());
         out.extend(self.soon(e.resync_until).map(|left| format!("resync open for {left}")));

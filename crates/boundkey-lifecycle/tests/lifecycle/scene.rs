@@ -141,6 +141,7 @@ impl Server {
             bot: self.bot.as_ref(),
             enrolment: &self.enrolment,
             locks: &self.locks,
+            clients: None,
             policy: &self.policy,
             now: self.now,
         }

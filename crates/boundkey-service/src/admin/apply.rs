@@ -41,7 +41,8 @@ impl Operation for Apply<'_> {
         }
         let targets = self.targets(plan.now);
         let reach = Reach::of(plan, &targets).await?;
-        let watched = Watched::before(plan, &self.touched(&targets, &reach)).await?;
+        let touched = self.touched(&targets, &reach);
+        let watched = Watched::new(&touched);
         // Bots first: a token of the same file may name one.
         for resource in self.resources.iter().filter(|resource| matches!(resource, Resource::Bot(_))) {
             self.one(plan, resource, &reach).await?;

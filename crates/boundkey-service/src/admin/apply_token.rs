@@ -12,7 +12,7 @@ use boundkey_store::records::{BotRecord, EnrolmentRecord, Record, RevokedRecord,
 use boundkey_token::{Resource, SpecSecret, Token};
 
 use super::apply::may_write;
-use super::plan::{Plan, every, token_keys};
+use super::plan::{Pages, Plan, token_keys};
 use super::view;
 use crate::{Entry, Refusal, Service, Slot};
 
@@ -71,10 +71,13 @@ pub(super) async fn warn_of_shared_keys(
         }
     };
     let named: HashSet<&str> = resources.iter().map(Resource::name).collect();
-    for entry in every(plan.service, keys::TOKEN, usize::MAX, plan.now).await? {
-        let token = TokenRecord::decode(&entry.value)?.token;
-        if !named.contains(token.name.as_str()) {
-            hold(&token);
+    let mut pages = Pages::of(keys::TOKEN);
+    while let Some(entries) = pages.next(plan.service, plan.now).await? {
+        for entry in entries {
+            let token = TokenRecord::decode(&entry.value)?.token;
+            if !named.contains(token.name.as_str()) {
+                hold(&token);
+            }
         }
     }
     let tokens = || {
@@ -131,6 +134,9 @@ async fn change(
     warnings: &mut Vec<String>,
 ) -> Result<Planned, Refusal> {
     let name = token.name.as_str();
+    if token.spec.bot_name != old.token.spec.bot_name {
+        plan.refuse_under_a_mark([&old.token, token]).await?;
+    }
     let enrolment_key = keys::enrolment(name);
     let stored = plan.get::<EnrolmentRecord>(&enrolment_key).await?;
     let enrolment = stored.map(|stored| stored.enrolment);

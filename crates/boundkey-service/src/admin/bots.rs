@@ -91,7 +91,7 @@ impl Operation for RemoveBot<'_> {
         let target = LockTarget::Bot(name.to_owned());
         let reach = Reach::of(plan, std::slice::from_ref(&target)).await?;
         let tokens = reach.tokens(&target);
-        let watched = Watched::before(plan, tokens).await?;
+        let watched = Watched::new(tokens);
         plan.delete(&key);
         let hits = watched.hits(plan).await?;
         cut_off::require(&self.query.confirm, &format!("bots rm {name}"), &hits)?;

@@ -10,8 +10,8 @@ use boundkey_keys::sha256;
 use boundkey_lifecycle::{Identity, IssuedCertificate, View};
 use boundkey_proto::{Affected, Confirmation};
 use boundkey_store::keys;
-use boundkey_store::records::{InstanceEntry, LockIndex, Record};
-use boundkey_token::{RecoveryMode, Role, RoleSet};
+use boundkey_store::records::{InstanceEntry, LockIndex, Record, TokenRecord};
+use boundkey_token::{Role, RoleSet};
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
@@ -19,11 +19,12 @@ use super::plan::Plan;
 use super::row::{self, Row};
 use crate::context::hex;
 use crate::join::lock_of_identity;
+use crate::revocation::Marks;
 use crate::{Refusal, ca_kind_text, rfc3339};
 
 /// Tokens told in one answer.
 const TOLD: usize = 20;
-/// Machines of a shared token that are read at once.
+/// Tokens, or machines of a shared one, that are read at once.
 const PAGE: usize = 1000;
 
 /// `?confirm=`: whom a request may hit.
@@ -49,8 +50,8 @@ impl<'de> Deserialize<'de> for Confirm {
     }
 }
 
-/// The bound tokens that a plan touches, as they were before it.
-pub(super) struct Watched(Vec<Row>);
+/// The tokens that a plan touches. They are looked at page by page, so that a bot may have any number of them.
+pub(super) struct Watched<'a>(&'a [String]);
 
 /// One machine behind a token.
 struct Machine {
@@ -68,74 +69,93 @@ pub(super) struct Hit {
     manner: String,
 }
 
-impl Watched {
-    /// To be called before the plan stages anything.
-    pub(super) async fn before(plan: &Plan<'_>, names: &[String]) -> Result<Self, Refusal> {
-        let rows = row::planned(plan, names).await?;
-        Ok(Self(rows.into_iter().filter(|row| row.enrolment.is_bound()).collect()))
+/// Whom a request hits, in the order of the tokens' names as they were given.
+#[derive(Default)]
+pub(super) struct Hits {
+    tokens: usize,
+    machines: u64,
+    /// Of some token not all machines were counted.
+    uncounted: bool,
+    last_joined_at: Option<OffsetDateTime>,
+    /// Those that are told.
+    first: Vec<Affected>,
+    /// Of who is hit and how.
+    digest: [u8; 32],
+}
+
+impl<'a> Watched<'a> {
+    pub(super) fn new(names: &'a [String]) -> Self {
+        Self(names)
     }
 
-    /// Whom the plan hits, as it is staged now.
-    pub(super) async fn hits(&self, plan: &Plan<'_>) -> Result<Vec<Hit>, Refusal> {
-        let names: Vec<String> = self.0.iter().map(|row| row.record.token.name.to_string()).collect();
-        let after = row::planned(plan, &names).await?;
-        let after: HashMap<&str, &Row> =
-            after.iter().map(|row| (row.record.token.name.as_str(), row)).collect();
-        let mut hits = Vec::new();
-        for before in &self.0 {
-            let after = after.get(before.record.token.name.as_str()).copied();
-            hits.extend(Change::new(plan, before, after).hit().await?);
+    /// Whom the plan hits, as it is staged now: each token as it is in the store, and as it would be.
+    pub(super) async fn hits(&self, plan: &Plan<'_>) -> Result<Hits, Refusal> {
+        let mut hits = Hits::default();
+        for names in self.0.chunks(PAGE) {
+            let before = row::stored(plan.service, names, plan.now).await?;
+            let after = row::planned(plan, names).await?;
+            let after: HashMap<&str, &Row> =
+                after.iter().map(|row| (row.record.token.name.as_str(), row)).collect();
+            for before in before.iter().filter(|row| row.enrolment.is_bound()) {
+                let after = after.get(before.record.token.name.as_str()).copied();
+                if let Some(hit) = Change::new(plan, before, after).hit().await? {
+                    hits.add(hit);
+                }
+            }
         }
         Ok(hits)
     }
 }
 
+impl Hits {
+    fn add(&mut self, Hit { affected, manner }: Hit) {
+        self.tokens += 1;
+        self.machines += affected.machines;
+        self.uncounted |= affected.machines > Affected::COUNTED;
+        self.last_joined_at = self.last_joined_at.max(affected.last_joined_at);
+        self.digest = sha256(&[&self.digest, affected.token.as_bytes(), b" ", manner.as_bytes()]);
+        if self.first.len() < TOLD {
+            self.first.push(affected);
+        }
+    }
+
+    /// The same for the same machines hit in the same way. That one of them has renewed meanwhile is no other answer.
+    fn tag(&self, what: &str) -> String {
+        hex(&sha256(&[b"boundkey confirmation", what.as_bytes(), b"\n", &self.digest])[..16])
+    }
+
+    /// One sentence: whoever shows it makes lines of `confirmation.affected` where there are several.
+    fn told(&self, what: &str) -> String {
+        if let ([affected], 1) = (self.first.as_slice(), self.tokens) {
+            return format!("`{what}` cuts off {affected}: {}", affected.consequence);
+        }
+        let last = self.last_joined_at.map(|at| format!(", of which one joined at {}", rfc3339(at)));
+        let last = last.unwrap_or_default();
+        format!("`{what}` cuts off {} machines of {} tokens{last}", self.counted(), self.tokens)
+    }
+
+    /// `12`, or `more than 1000` where not all were counted.
+    fn counted(&self) -> String {
+        match self.uncounted {
+            true => format!("more than {}", self.machines - 1),
+            false => self.machines.to_string(),
+        }
+    }
+}
+
 /// Refuses what hits somebody and was not confirmed. `what`: the request, as it is typed.
-pub(super) fn require(confirm: &Confirm, what: &str, hits: &[Hit]) -> Result<(), Refusal> {
-    if hits.is_empty() || *confirm == Confirm::Anybody {
+pub(super) fn require(confirm: &Confirm, what: &str, hits: &Hits) -> Result<(), Refusal> {
+    if hits.tokens == 0 || *confirm == Confirm::Anybody {
         return Ok(());
     }
-    let tag = tag(what, hits);
+    let tag = hits.tag(what);
     if matches!(confirm, Confirm::Told(told) if *told == tag) {
         return Ok(());
     }
-    let machines = machines(hits);
-    let mut refusal = Refusal::new(409, "confirmation_required", told(what, hits));
-    let affected = hits.iter().take(TOLD).map(|hit| hit.affected.clone()).collect();
-    refusal.problem.confirmation = Some(Confirmation { tag, machines, affected });
+    let mut refusal = Refusal::new(409, "confirmation_required", hits.told(what));
+    let affected = hits.first.clone();
+    refusal.problem.confirmation = Some(Confirmation { tag, machines: hits.machines, affected });
     Err(refusal)
-}
-
-/// The same for the same machines hit in the same way. That one of them has renewed meanwhile is no other answer.
-fn tag(what: &str, hits: &[Hit]) -> String {
-    let mut text = what.to_owned();
-    for Hit { affected, manner } in hits {
-        text.push_str(&format!("\n{} {manner}", affected.token));
-    }
-    hex(&sha256(&[b"boundkey confirmation", text.as_bytes()])[..16])
-}
-
-/// One sentence: whoever shows it makes lines of `confirmation.affected` where there are several.
-fn told(what: &str, hits: &[Hit]) -> String {
-    if let [Hit { affected, .. }] = hits {
-        return format!("`{what}` cuts off {affected}: {}", affected.consequence);
-    }
-    let last = hits.iter().filter_map(|hit| hit.affected.last_joined_at).max();
-    let last = last.map(|at| format!(", of which one joined at {}", rfc3339(at))).unwrap_or_default();
-    format!("`{what}` cuts off {} machines of {} tokens{last}", counted(hits), hits.len())
-}
-
-fn machines(hits: &[Hit]) -> u64 {
-    hits.iter().map(|hit| hit.affected.machines).sum()
-}
-
-/// `12`, or `more than 1000` where not all were counted.
-fn counted(hits: &[Hit]) -> String {
-    let machines = machines(hits);
-    match hits.iter().any(|hit| hit.affected.machines > Affected::COUNTED) {
-        true => format!("more than {}", machines - 1),
-        false => machines.to_string(),
-    }
 }
 
 /// A token as it was and as it would be.
@@ -147,6 +167,8 @@ struct Change<'a> {
     admitted: bool,
     /// Whoever holds it is hit.
     whole: bool,
+    /// What it was issued, or its clients, is revoked by a mark that the plan sets.
+    voided: bool,
 }
 
 /// Who of a token's machines is hit.
@@ -172,7 +194,9 @@ impl<'a> Change<'a> {
             None => true,
             Some(after) => !after.enrolment.is_bound() || (admitted && !admits(after)),
         };
-        Self { plan, before, after, admitted, whole }
+        let TokenRecord { uid, token, .. } = &before.record;
+        let voided = Marks::keys(*uid, token, true).iter().any(|key| plan.is_staged(key));
+        Self { plan, before, after, admitted, whole, voided }
     }
 
     async fn hit(&self) -> Result<Option<Hit>, Refusal> {
@@ -203,7 +227,7 @@ impl<'a> Change<'a> {
     /// Of a shared token anybody who holds the key can add a machine at any time: a yes to all of them is one to these too.
     fn who(&self, struck: &Struck) -> String {
         let all = self.whole || !struck.spares || struck.machines > Affected::COUNTED;
-        if is_one_of_many(self.before) && all {
+        if self.before.is_one_of_many() && all {
             return "all instances".to_owned();
         }
         let mut ids: Vec<&str> = struck.ids.iter().map(String::as_str).collect();
@@ -236,11 +260,15 @@ impl<'a> Change<'a> {
             last_joined_at: e.last_joined_at,
             certificates: e.issued.clone(),
         });
-        let prefix = keys::instances(&self.before.record.uid.to_string());
+        let TokenRecord { uid, token, .. } = &self.before.record;
+        let is_one_of_many = self.before.is_one_of_many();
+        let prefix = keys::instances(&uid.to_string());
         let mut last = None;
-        while is_one_of_many(self.before) {
-            let page = self.plan.service.store().range(&prefix, last.as_deref(), PAGE, self.plan.now).await?;
-            for entry in &page.entries {
+        let service = self.plan.service;
+        let marks = service.marks(*uid, token, is_one_of_many, self.plan.now).await?;
+        while is_one_of_many {
+            let page = service.store().range(&prefix, last.as_deref(), PAGE, self.plan.now).await?;
+            for entry in page.entries.iter().filter(|entry| !marks.cover(entry.revision)) {
                 let record = InstanceEntry::decode(&entry.value)?.record;
                 let mut machine = Machine {
                     identity: Some(record.identity),
@@ -270,8 +298,11 @@ impl<'a> Change<'a> {
 
     fn look_at(&self, machine: Machine, struck: &mut Struck) -> Result<(), Refusal> {
         let plan = self.plan;
-        let revoked = machine.certificates.iter().any(|certificate| is_revoked(plan, certificate));
-        let locked = is_one_of_many(self.before) && is_locked_by(plan, machine.identity.as_ref())?;
+        let is_revoked = |certificate: &IssuedCertificate| {
+            is_listed(plan, certificate) || (self.voided && certificate.expires_at > plan.now)
+        };
+        let revoked = machine.certificates.iter().any(is_revoked);
+        let locked = self.before.is_one_of_many() && is_locked_by(plan, machine.identity.as_ref())?;
         let role = self.lost_role(&machine.roles);
         if !self.whole && !revoked && !locked && role.is_none() {
             struck.spares = true;
@@ -316,20 +347,15 @@ pub(super) fn next_join(view: &View<'_>) -> String {
 }
 
 /// What is told of hits that were confirmed.
-pub(super) fn outcome(hits: &[Hit]) -> String {
-    match hits {
-        [] => String::new(),
-        [Hit { affected, .. }] if affected.machines == 1 => format!("; {}", affected.consequence),
-        several => format!("; {} machines are cut off", counted(several)),
+pub(super) fn outcome(hits: &Hits) -> String {
+    match (hits.tokens, hits.first.as_slice()) {
+        (0, _) => String::new(),
+        (1, [affected]) if affected.machines == 1 => format!("; {}", affected.consequence),
+        _ => format!("; {} machines are cut off", hits.counted()),
     }
 }
 
-/// Several machines may hold it, each under an identity of its own.
-fn is_one_of_many(row: &Row) -> bool {
-    row.enrolment.shared || row.record.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure
-}
-
-fn is_revoked(plan: &Plan<'_>, certificate: &IssuedCertificate) -> bool {
+fn is_listed(plan: &Plan<'_>, certificate: &IssuedCertificate) -> bool {
     let expires = certificate.expires_at.unix_timestamp();
     plan.is_staged(&keys::revoked(ca_kind_text(certificate.ca), expires, &certificate.serial))
 }

@@ -10,16 +10,17 @@ use boundkey_lifecycle::{Identity, LockInForce, LockOrigin};
 use boundkey_store::keys;
 use boundkey_store::records::{EnrolmentRecord, InstanceEntry, LockIndex, LockRecord, Record, TokenRecord};
 use boundkey_text::is_plain;
-use boundkey_token::{Lock, LockTarget, RecoveryMode};
+use boundkey_token::{Lock, LockTarget};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::bots::RemoveQuery;
 use super::cut_off::{self, Confirm, Watched};
-use super::plan::{Operation, Plan, carry_out, every};
+use super::plan::{Operation, Pages, Plan, carry_out};
 use super::tokens::PutQuery;
 use super::{Listing, body, missing, view};
 use crate::context::hex;
+use crate::revocation::Settled;
 use crate::{Entry, Refusal, RequestContext, Service, revocation};
 
 /// The index key of a target.
@@ -137,7 +138,7 @@ impl Operation for SetLock<'_> {
         };
         let reach = Reach::of(plan, std::slice::from_ref(&record.target)).await?;
         let tokens = reach.tokens(&record.target);
-        let watched = Watched::before(plan, tokens).await?;
+        let watched = Watched::new(tokens);
         list(plan, &record).await?;
         if self.request.revoke {
             revoke_target(plan, &record.target, tokens).await?;
@@ -150,8 +151,9 @@ impl Operation for SetLock<'_> {
             warnings.push("ttl_seconds is 0: this lock keeps nobody out".to_owned());
         }
         let message = format!(
-            "lock/{id} created{}; it is lifted by: boundkeyctl rm lock/{id}",
+            "lock/{id} created{}{}; it is lifted by: boundkeyctl rm lock/{id}",
             cut_off::outcome(&hits),
+            plan.listing(),
             id = self.id
         );
         Ok(LockAnswer { lock: view::lock(&record, None), message, warnings })
@@ -193,10 +195,9 @@ pub(super) async fn nobody_there(
 async fn no_such_machine(plan: &Plan<'_>, target: &LockTarget, id: &str) -> Result<String, Refusal> {
     let is_host = matches!(target, LockTarget::Host(_));
     let mut named = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = plan.service.store().range(keys::ENROLMENT, after.as_deref(), SCANNED, plan.now).await?;
-        for entry in &page.entries {
+    let mut pages = Pages::of(keys::ENROLMENT);
+    while let Some(entries) = pages.next(plan.service, plan.now).await? {
+        for entry in entries {
             let enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
             if let Some(identity) = enrolment.identity.filter(|_| enrolment.facts.hostname == id)
                 && identity.is_bot() != is_host
@@ -204,10 +205,6 @@ async fn no_such_machine(plan: &Plan<'_>, target: &LockTarget, id: &str) -> Resu
             {
                 named.push(identity.id().to_owned());
             }
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
         }
     }
     let (what, shows) = match is_host {
@@ -235,30 +232,45 @@ fn expiry(now: OffsetDateTime, ttl_seconds: u64) -> Result<OffsetDateTime, Refus
     })
 }
 
-/// Revokes what the target holds now, so that the lock takes its certificates too.
+/// Revokes what the target holds now, so that the lock takes its certificates too. What many hold is revoked by a mark.
 async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget, tokens: &[String]) -> Result<(), Refusal> {
+    if let LockTarget::Bot(name) = target {
+        plan.void_bot(name);
+        return Ok(());
+    }
+    let whole = matches!(target, LockTarget::Token(_));
     for name in tokens {
-        let key = keys::enrolment(name);
-        let Some(mut stored) = plan.get::<EnrolmentRecord>(&key).await? else { continue };
-        let whole = matches!(target, LockTarget::Token(_) | LockTarget::Bot(_));
-        if whole || is_target(stored.enrolment.identity.as_ref(), target) {
-            plan.revoke(&std::mem::take(&mut stored.enrolment.issued));
+        let Some(record) = plan.get::<TokenRecord>(&keys::token(name)).await? else { continue };
+        let Some(Settled { mut enrolment, unlisted }) = plan.enrolment(&record).await? else { continue };
+        let is_one_of_many = revocation::is_one_of_many(&record.token, &enrolment);
+        if whole || is_target(enrolment.identity.as_ref(), target) {
+            plan.revoke(&unlisted);
+            plan.revoke(&std::mem::take(&mut enrolment.issued));
             // Of many clients only this one: the others' certificates are not in question.
-            stored.enrolment.certificates_revoked |= whole || !stored.enrolment.shared;
-            plan.put(&key, &stored);
+            enrolment.certificates_revoked |= whole || !enrolment.shared;
+            plan.put(keys::enrolment(name), &EnrolmentRecord { uid: record.uid, enrolment });
         }
-        let uid = stored.uid.to_string();
         if whole {
-            plan.remove_instances(&uid, true).await?;
-        } else {
-            let (_, id) = describe(target);
-            let key = keys::instance(&uid, id);
-            if let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? {
-                // Not marked as revoked: the lock keeps it out while it stands, and no longer.
-                plan.revoke(&std::mem::take(&mut instance.record.issued));
-                plan.stage(revocation::put_instance(stored.uid, &instance));
+            if is_one_of_many || plan.has_clients(record.uid).await? {
+                plan.void_clients(record.uid, name);
             }
+        } else if is_one_of_many {
+            revoke_client(plan, &record, describe(target).1).await?;
         }
+    }
+    Ok(())
+}
+
+/// Not marked as revoked: the lock keeps it out while it stands, and no longer.
+async fn revoke_client(plan: &mut Plan<'_>, record: &TokenRecord, id: &str) -> Result<(), Refusal> {
+    let key = keys::instance(&record.uid.to_string(), id);
+    let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? else { return Ok(()) };
+    plan.revoke(&std::mem::take(&mut instance.record.issued));
+    let marks = plan.marks(record.uid, &record.token, true).await?;
+    // One that is void already must not come back by being written anew.
+    match plan.revision(&key).is_some_and(|written| marks.cover(written)) {
+        true => plan.delete(key),
+        false => plan.stage(revocation::put_instance(record.uid, &instance)),
     }
     Ok(())
 }
@@ -284,9 +296,9 @@ impl Reach {
         if targets.iter().all(|target| matches!(target, LockTarget::Token(_))) {
             return Ok(reach);
         }
-        let entries = every(plan.service, keys::TOKEN, usize::MAX, plan.now).await?;
-        for page in entries.chunks(SCANNED) {
-            let tokens = page.iter().map(|entry| TokenRecord::decode(&entry.value));
+        let mut pages = Pages::of(keys::TOKEN);
+        while let Some(entries) = pages.next(plan.service, plan.now).await? {
+            let tokens = entries.iter().map(|entry| TokenRecord::decode(&entry.value));
             reach.scan(plan, tokens.collect::<Result<Vec<_>, _>>()?).await?;
         }
         Ok(reach)
@@ -307,7 +319,7 @@ impl Reach {
             if let Some(identity) = &enrolment.identity {
                 self.add(&target_of(identity), name);
             }
-            if enrolment.shared || record.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure {
+            if revocation::is_one_of_many(&record.token, &enrolment) {
                 self.add_instances(plan, record).await?;
             }
         }
@@ -344,9 +356,6 @@ impl Reach {
         self.0.get(target).map_or(&[], Vec::as_slice)
     }
 }
-
-/// Tokens looked at in one read.
-const SCANNED: usize = 1000;
 
 fn target_of(identity: &Identity) -> LockTarget {
     match identity {

@@ -115,9 +115,13 @@ impl Walk<'_> {
         let state = row.view(self.service, self.now).state();
         // Whoever came first is in the enrolment.
         let first = row.enrolment.identity.as_ref().map(|identity| identity.id());
+        let marks = self.service.marks(row.record.uid, token, true, self.now).await?;
         let mut nodes = Vec::with_capacity(found.entries.len());
         for entry in &found.entries {
             self.looked += 1;
+            if marks.cover(entry.revision) {
+                continue;
+            }
             let node = view::shared_node(token, &InstanceEntry::decode(&entry.value)?, state);
             nodes.extend(node.filter(|node| first != Some(node.host_id.as_str())));
         }

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
-use boundkey_store::records::{InstanceEntry, Record};
+use boundkey_store::records::Record;
 use boundkey_store::{Batch, CommitError, Condition, Entry as StoredEntry, Revision, Write, keys};
 use time::OffsetDateTime;
 
-use crate::{Entry, Events, Refusal, RequestContext, Service, revocation};
+use crate::sweep::Sweep;
+use crate::{Entry, Events, Refusal, RequestContext, Service};
 
 /// How often a change is planned anew after somebody else changed what it had read.
 const TRIES: usize = 8;
+/// Records of a range that are read at once.
+const PAGE: usize = 1000;
 
 /// What was read, and what is to be written, if nothing that was read has changed.
 pub(super) struct Plan<'a> {
@@ -19,8 +22,10 @@ pub(super) struct Plan<'a> {
     read: BTreeMap<String, Option<StoredEntry>>,
     staged: BTreeMap<String, Staged>,
     events: Vec<Entry>,
-    /// Lineages whose instances are all removed by this plan, and whether their certificates are revoked.
-    pub(super) emptied: Vec<(String, bool)>,
+    /// The request's id, under which a sweep that comes behind it tells that it is done.
+    pub(super) correlation: &'a str,
+    /// Marks that this plan sets on what it revokes as a whole.
+    pub(super) marks: Vec<String>,
     /// Only looked at: never committed.
     pub(super) dry_run: bool,
 }
@@ -51,17 +56,16 @@ pub(super) async fn carry_out<O: Operation>(
             read: BTreeMap::new(),
             staged: BTreeMap::new(),
             events: Vec::new(),
-            emptied: Vec::new(),
+            correlation: &context.correlation,
+            marks: Vec::new(),
             dry_run: false,
         };
         let answer = operation.plan(&mut plan).await?;
-        let emptied = std::mem::take(&mut plan.emptied);
+        let marks = std::mem::take(&mut plan.marks);
         match plan.commit(context).await {
             Ok(None) => return Ok(answer),
-            Ok(Some(at)) => {
-                for (uid, revoke) in emptied {
-                    sweep(service, &uid, revoke, at, now).await?;
-                }
+            Ok(Some(_)) => {
+                first_pages(service, &marks, now).await;
                 return Ok(answer);
             }
             Err(CommitError::Conflict { .. }) => {}
@@ -71,40 +75,14 @@ pub(super) async fn carry_out<O: Operation>(
     Err(Refusal::new(409, "conflict", "others keep changing the same record; ask again").retry_after(1))
 }
 
-/// A range is no condition of a commit: an instance may have joined between the reading and it. None joins after it on
-/// what stood before, for every join depends on the records that it has changed; so one look more finds them all. Those
-/// that joined since are others' business.
-async fn sweep(
-    service: &Service,
-    uid: &str,
-    revoke: bool,
-    at: Revision,
-    now: OffsetDateTime,
-) -> Result<(), Refusal> {
-    for _ in 0..TRIES {
-        let mut batch = Batch::default();
-        for entry in every(service, &keys::instances(uid), usize::MAX, now).await? {
-            if entry.revision >= at {
-                continue;
-            }
-            if revoke {
-                batch
-                    .writes
-                    .extend(revocation::revoke(&InstanceEntry::decode(&entry.value)?.record.issued, now));
-            }
-            batch.conditions.push(Condition::At { key: entry.key.clone(), revision: entry.revision });
-            batch.writes.push(Write::Delete { key: entry.key });
-        }
-        if batch.writes.is_empty() {
-            return Ok(());
-        }
-        match service.store().commit(batch, now).await {
-            Ok(_) => return Ok(()),
-            Err(CommitError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
+/// A page of each, so that the certificates of a few machines are on the lists when the answer says so. All is revoked
+/// already: what fails here is the background's to do.
+async fn first_pages(service: &Service, marks: &[String], now: OffsetDateTime) {
+    for mark in marks {
+        if let Err(refusal) = Sweep::of(mark).step(service, now).await {
+            tracing::warn!(cause = refusal.cause, mark, "revoked certificates will be listed later");
         }
     }
-    Err(Refusal::new(409, "conflict", "clients keep joining; ask again").retry_after(1))
 }
 
 impl Plan<'_> {
@@ -130,24 +108,28 @@ impl Plan<'_> {
         Ok(self.read.get(key).and_then(Option::as_ref).map(|entry| R::decode(&entry.value)).transpose()?)
     }
 
-    /// Records as they will be after this plan, without making them a condition of it.
-    pub(super) async fn peek(&self, keys: &[&str]) -> Result<HashMap<String, Vec<u8>>, Refusal> {
+    /// Records as they will be after this plan, without making them a condition of it. What is staged has a revision
+    /// above all others.
+    pub(super) async fn peek(&self, keys: &[&str]) -> Result<HashMap<String, StoredEntry>, Refusal> {
         let mut found = HashMap::with_capacity(keys.len());
         let mut wanted = Vec::new();
         for key in keys.iter().copied() {
-            let value = match (self.staged.get(key), self.read.get(key)) {
-                (Some(Staged::Put { value, .. }), _) => Some(value),
+            let entry = match (self.staged.get(key), self.read.get(key)) {
+                (Some(Staged::Put { value, .. }), _) => {
+                    let (key, value) = (key.to_owned(), value.clone());
+                    Some(StoredEntry { key, value, revision: Revision(u64::MAX) })
+                }
                 (Some(Staged::Delete), _) => None,
-                (None, Some(entry)) => entry.as_ref().map(|entry| &entry.value),
+                (None, Some(entry)) => entry.clone(),
                 (None, None) => {
                     wanted.push(key);
                     None
                 }
             };
-            found.extend(value.map(|value| (key.to_owned(), value.clone())));
+            found.extend(entry.map(|entry| (key.to_owned(), entry)));
         }
         let read = self.service.store().get_many(&wanted, self.now).await?;
-        found.extend(read.into_iter().flatten().map(|entry| (entry.key, entry.value)));
+        found.extend(read.into_iter().flatten().map(|entry| (entry.key.clone(), entry)));
         Ok(found)
     }
 
@@ -157,6 +139,11 @@ impl Plan<'_> {
             Some(Staged::Put { value, .. }) => Some(value),
             Some(Staged::Delete) | None => None,
         }
+    }
+
+    /// What was found under a key, if it was read.
+    pub(super) fn found(&self, key: &str) -> Option<&StoredEntry> {
+        self.read.get(key).and_then(Option::as_ref)
     }
 
     /// What a key held when it was read.
@@ -234,22 +221,46 @@ impl Plan<'_> {
     }
 }
 
-/// Every entry under a prefix, page by page, at most `limit`.
+/// A range read page by page, so that it may be of any length.
+pub(super) struct Pages<'a> {
+    prefix: &'a str,
+    after: Option<String>,
+    ended: bool,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn of(prefix: &'a str) -> Self {
+        Self { prefix, after: None, ended: false }
+    }
+
+    /// None: that was the last.
+    pub(super) async fn next(
+        &mut self,
+        service: &Service,
+        now: OffsetDateTime,
+    ) -> Result<Option<Vec<StoredEntry>>, Refusal> {
+        if self.ended {
+            return Ok(None);
+        }
+        let page = service.store().range(self.prefix, self.after.as_deref(), PAGE, now).await?;
+        self.ended = page.next.is_none();
+        self.after = page.next;
+        Ok(Some(page.entries))
+    }
+}
+
+/// Entries under a prefix, at most about `limit`.
 pub(super) async fn every(
     service: &Service,
     prefix: &str,
     limit: usize,
     now: OffsetDateTime,
 ) -> Result<Vec<StoredEntry>, Refusal> {
-    let mut entries = Vec::new();
-    let mut after = None;
-    while entries.len() < limit {
-        let page = service.store().range(prefix, after.as_deref(), 1000, now).await?;
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
+    let (mut entries, mut pages) = (Vec::new(), Pages::of(prefix));
+    while entries.len() < limit
+        && let Some(page) = pages.next(service, now).await?
+    {
+        entries.extend(page);
     }
     Ok(entries)
 }

@@ -1,15 +1,17 @@
 //! Tokens with what belongs to them: what listings, `explain` and the guard of `cut_off` look at.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use boundkey_lifecycle::{Enrolment, LockInForce, View};
+use boundkey_lifecycle::{Clients, Enrolment, LockInForce, View};
 use boundkey_store::records::{BotRecord, EnrolmentRecord, LockIndex, Record, RecordError, TokenRecord};
 use boundkey_store::{Entry, Revision, keys};
-use boundkey_token::{Bot, RecoveryMode};
+use boundkey_token::Bot;
 use time::OffsetDateTime;
 
-use super::plan::Plan;
+use super::plan::{Pages, Plan};
 use crate::join::lock_of_identity;
+use crate::revocation::{Marks, is_one_of_many};
 use crate::{Refusal, Service};
 
 /// A token with its enrolment, its bot, and every lock that would stop its next join.
@@ -19,11 +21,20 @@ pub(super) struct Row {
     pub(super) enrolment: Enrolment,
     pub(super) bot: Option<Bot>,
     pub(super) locks: Vec<LockInForce>,
+    /// Of a shared token, as far as they are counted.
+    pub(super) clients: Option<u64>,
 }
 
 impl Row {
     fn new(record: TokenRecord, revision: Option<Revision>) -> Self {
-        Self { record, revision, enrolment: Enrolment::default(), bot: None, locks: Vec::new() }
+        Self {
+            record,
+            revision,
+            enrolment: Enrolment::default(),
+            bot: None,
+            locks: Vec::new(),
+            clients: None,
+        }
     }
 
     pub(super) fn view<'a>(&'a self, service: &'a Service, now: OffsetDateTime) -> View<'a> {
@@ -32,17 +43,24 @@ impl Row {
             bot: self.bot.as_ref(),
             enrolment: &self.enrolment,
             locks: &self.locks,
+            clients: self
+                .clients
+                .map(|on_record| Clients { on_record, limit: service.joins().clients().limit() }),
             policy: &service.config().policy,
             now,
         }
+    }
+
+    /// Several machines may hold it, each under an identity of its own.
+    pub(super) fn is_one_of_many(&self) -> bool {
+        is_one_of_many(&self.record.token, &self.enrolment)
     }
 
     /// Where locks on it are: its own, its host's or bot instance's, its bot's. Of many clients the enrolment names
     /// whoever came first, and a lock on him stops no other.
     fn lock_keys(&self) -> impl Iterator<Item = String> {
         let spec = &self.record.token.spec;
-        let is_one_of_many =
-            self.enrolment.shared || spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
+        let is_one_of_many = self.is_one_of_many();
         let of_token = keys::lock_of("token", self.record.token.name.as_str());
         let of_identity = self.enrolment.identity.as_ref().filter(|_| !is_one_of_many).map(lock_of_identity);
         let of_bot = spec.bot_name.as_ref().map(|bot| keys::lock_of("bot", bot.as_str()));
@@ -61,7 +79,7 @@ enum Source<'a> {
 
 impl Source<'_> {
     /// One read of the store; many tokens may have one bot.
-    async fn read(self, wanted: BTreeSet<String>) -> Result<HashMap<String, Vec<u8>>, Refusal> {
+    async fn read(self, wanted: BTreeSet<String>) -> Result<HashMap<String, Entry>, Refusal> {
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         match self {
             Self::Plan(plan) => plan.peek(&wanted).await,
@@ -106,10 +124,13 @@ pub(super) async fn page(
             break;
         }
     }
-    let rows = read_all(stored).await?;
+    let rows = read_all(stored, marks(service, now).await?).await?;
     let locks = store.range(keys::LOCK_OF, None, FEW_LOCKS, now).await?;
     let locks = locks.next.is_none().then(|| by_key(locks.entries));
-    let rows = guarded(Source::Store(service, now), rows, locks).await?;
+    let mut rows = guarded(Source::Store(service, now), rows, locks).await?;
+    for row in rows.iter_mut().filter(|row| row.is_one_of_many()) {
+        row.clients = service.joins().clients().known(row.record.uid);
+    }
     let next = page.next.as_deref().and_then(|key| key.strip_prefix(keys::TOKEN)).map(str::to_owned);
     Ok(Rows { rows, next })
 }
@@ -125,24 +146,30 @@ impl Stored {
         self.token.key.strip_prefix(keys::TOKEN).unwrap_or_default()
     }
 
-    fn read(self) -> Result<Row, RecordError> {
+    fn read(self, marks: &HashMap<String, Entry>) -> Result<Row, RecordError> {
         let mut row = Row::new(TokenRecord::decode(&self.token.value)?, Some(self.token.revision));
         if let Some(entry) = self.enrolment {
-            row.enrolment = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            let stored = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            let token = &row.record.token;
+            let marks = Marks::among(row.record.uid, token, |key| marks.get(key))?;
+            row.enrolment = marks.settled(token, stored, entry.revision).enrolment;
         }
         Ok(row)
     }
 }
 
 /// Reading records is most of what a listing costs: another processor does half of it.
-async fn read_all(mut stored: Vec<Stored>) -> Result<Vec<Row>, Refusal> {
-    let read = |stored: Vec<Stored>| stored.into_iter().map(Stored::read).collect::<Result<Vec<Row>, _>>();
+async fn read_all(mut stored: Vec<Stored>, marks: HashMap<String, Entry>) -> Result<Vec<Row>, Refusal> {
+    let read = |stored: Vec<Stored>, marks: &HashMap<String, Entry>| {
+        stored.into_iter().map(|stored| stored.read(marks)).collect::<Result<Vec<Row>, _>>()
+    };
     if stored.len() < WORTH_A_THREAD {
-        return Ok(read(stored)?);
+        return Ok(read(stored, &marks)?);
     }
-    let second = stored.split_off(stored.len() / 2);
-    let second = tokio::task::spawn_blocking(move || read(second));
-    let mut rows = read(stored)?;
+    let marks = Arc::new(marks);
+    let (second, of_second) = (stored.split_off(stored.len() / 2), Arc::clone(&marks));
+    let second = tokio::task::spawn_blocking(move || read(second, &of_second));
+    let mut rows = read(stored, &marks)?;
     rows.extend(second.await.map_err(Refusal::internal)??);
     Ok(rows)
 }
@@ -152,8 +179,17 @@ const WORTH_A_THREAD: usize = 100;
 /// So many locks are read at once; of more, those that a page is about.
 const FEW_LOCKS: usize = 100;
 
-fn by_key(entries: Vec<Entry>) -> HashMap<String, Vec<u8>> {
-    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+/// All marks of revocations that go on: there are few.
+async fn marks(service: &Service, now: OffsetDateTime) -> Result<HashMap<String, Entry>, Refusal> {
+    let (mut marks, mut pages) = (HashMap::new(), Pages::of(keys::VOID));
+    while let Some(page) = pages.next(service, now).await? {
+        marks.extend(by_key(page));
+    }
+    Ok(marks)
+}
+
+fn by_key(entries: Vec<Entry>) -> HashMap<String, Entry> {
+    entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect()
 }
 
 /// The row of one token; none if there is no such token.
@@ -165,29 +201,50 @@ pub(super) async fn of_token(
     let found = service.store().get_many(&[&keys::token(name)], now).await?.into_iter().flatten().next();
     let Some(entry) = found else { return Ok(None) };
     let row = Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision));
-    Ok(completed(Source::Store(service, now), vec![row]).await?.pop())
+    let mut row = completed(Source::Store(service, now), vec![row]).await?.pop();
+    if let Some(row) = row.as_mut().filter(|row| row.is_one_of_many()) {
+        row.clients = Some(crate::join::measured(service, row.record.uid).await?);
+    }
+    Ok(row)
 }
 
 /// The rows of these tokens as they are after what the plan has staged so far; those that there are. What is only looked
 /// at here is no condition of the plan.
 pub(super) async fn planned(plan: &Plan<'_>, names: &[String]) -> Result<Vec<Row>, Refusal> {
+    named(Source::Plan(plan), names).await
+}
+
+/// The rows of these tokens as they are in the store; those that there are.
+pub(super) async fn stored(
+    service: &Service,
+    names: &[String],
+    now: OffsetDateTime,
+) -> Result<Vec<Row>, Refusal> {
+    named(Source::Store(service, now), names).await
+}
+
+async fn named(source: Source<'_>, names: &[String]) -> Result<Vec<Row>, Refusal> {
     let wanted: BTreeSet<String> = names.iter().map(|name| keys::token(name)).collect();
-    let found = Source::Plan(plan).read(wanted).await?;
+    let found = source.read(wanted).await?;
     let mut rows = Vec::with_capacity(found.len());
     for name in names {
-        if let Some(value) = found.get(&keys::token(name)) {
-            rows.push(Row::new(TokenRecord::decode(value)?, None));
+        if let Some(entry) = found.get(&keys::token(name)) {
+            rows.push(Row::new(TokenRecord::decode(&entry.value)?, None));
         }
     }
-    completed(Source::Plan(plan), rows).await
+    completed(source, rows).await
 }
 
 async fn completed(source: Source<'_>, mut rows: Vec<Row>) -> Result<Vec<Row>, Refusal> {
     let enrolments = rows.iter().map(|row| keys::enrolment(row.record.token.name.as_str()));
-    let enrolments = source.read(enrolments.collect()).await?;
+    let marks = rows.iter().flat_map(|row| Marks::keys(row.record.uid, &row.record.token, false));
+    let found = source.read(enrolments.chain(marks).collect()).await?;
     for row in &mut rows {
-        if let Some(value) = enrolments.get(&keys::enrolment(row.record.token.name.as_str())) {
-            row.enrolment = EnrolmentRecord::decode(value)?.enrolment;
+        let token = &row.record.token;
+        if let Some(entry) = found.get(&keys::enrolment(token.name.as_str())) {
+            let marks = Marks::among(row.record.uid, token, |key| found.get(key))?;
+            let stored = EnrolmentRecord::decode(&entry.value)?.enrolment;
+            row.enrolment = marks.settled(token, stored, entry.revision).enrolment;
         }
     }
     guarded(source, rows, None).await
@@ -197,7 +254,7 @@ async fn completed(source: Source<'_>, mut rows: Vec<Row>) -> Result<Vec<Row>, R
 async fn guarded(
     source: Source<'_>,
     mut rows: Vec<Row>,
-    locks: Option<HashMap<String, Vec<u8>>>,
+    locks: Option<HashMap<String, Entry>>,
 ) -> Result<Vec<Row>, Refusal> {
     let bot_of = |row: &Row| row.record.token.spec.bot_name.as_ref().map(|bot| keys::bot(bot.as_str()));
     let bots = source.read(rows.iter().filter_map(bot_of).collect()).await?;
@@ -206,14 +263,14 @@ async fn guarded(
         None => source.read(rows.iter().flat_map(Row::lock_keys).collect()).await?,
     };
     for row in &mut rows {
-        if let Some(value) = bot_of(row).and_then(|key| bots.get(&key)) {
-            row.bot = Some(BotRecord::decode(value)?.bot);
+        if let Some(entry) = bot_of(row).and_then(|key| bots.get(&key)) {
+            row.bot = Some(BotRecord::decode(&entry.value)?.bot);
         }
         if locks.is_empty() {
             continue;
         }
-        for value in row.lock_keys().filter_map(|key| locks.get(&key)).collect::<Vec<_>>() {
-            row.locks.extend(LockIndex::decode(value)?.locks);
+        for entry in row.lock_keys().filter_map(|key| locks.get(&key)).collect::<Vec<_>>() {
+            row.locks.extend(LockIndex::decode(&entry.value)?.locks);
         }
     }
     Ok(rows)

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use boundkey_api::ServerStatus;
+use boundkey_api::{BeingListed, ServerStatus};
+use boundkey_store::keys;
+use boundkey_store::records::{Record, SweptRecord, VoidRecord};
+use time::OffsetDateTime;
 
 use super::listing::PAGE;
 use super::row;
@@ -22,6 +25,7 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
         store: service.config().store_kind.clone(),
         tokens: 0,
         states: BTreeMap::new(),
+        being_listed: being_listed(&service, now).await?,
     };
     let mut after: Option<String> = None;
     loop {
@@ -35,4 +39,34 @@ pub(super) async fn status(State(service): State<Service>) -> Result<Json<Server
             return Ok(Json(status));
         }
     }
+}
+
+/// Marks that are told.
+const TOLD: usize = 100;
+
+async fn being_listed(service: &Service, now: OffsetDateTime) -> Result<Vec<BeingListed>, Refusal> {
+    let marks = service.store().range(keys::VOID, None, TOLD, now).await?.entries;
+    let swept: Vec<String> = marks.iter().map(|mark| keys::swept(&mark.key)).collect();
+    let wanted: Vec<&str> = swept.iter().map(String::as_str).collect();
+    let swept = service.store().get_many(&wanted, now).await?;
+    let mut told = Vec::with_capacity(marks.len());
+    for (entry, swept) in marks.iter().zip(swept) {
+        let mark = VoidRecord::decode(&entry.value)?;
+        let SweptRecord { machines, certificates } =
+            swept.map(|entry| SweptRecord::decode(&entry.value)).transpose()?.unwrap_or_default();
+        let uid = entry.key.strip_prefix(keys::VOID_TOKEN);
+        let clients_left = match uid {
+            Some(uid) => Some(service.store().measure(&keys::instances(uid)).await?.entries),
+            None => None,
+        };
+        told.push(BeingListed {
+            kind: if uid.is_some() { "token" } else { "bot" }.to_owned(),
+            name: mark.name,
+            revoked_at: mark.at,
+            machines,
+            certificates,
+            clients_left,
+        });
+    }
+    Ok(told)
 }

@@ -16,7 +16,8 @@ use super::apply::{Apply, stale};
 use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out, token_keys};
 use super::{Listing, apply_token, locks, missing, resource, row, view};
-use crate::{Entry, Refusal, RequestContext, Service};
+use crate::revocation::Settled;
+use crate::{Entry, Refusal, RequestContext, Service, revocation};
 
 /// `GET /v1/tokens`: whole resources, or with `view=summary` the rows of `tokens ls`.
 pub(super) async fn all(State(service): State<Service>, listing: Listing) -> Result<Response, Refusal> {
@@ -140,15 +141,23 @@ impl Operation for RemoveToken<'_> {
         let Some(record) = plan.get::<TokenRecord>(&token_key).await? else {
             return Err(missing(plan.service, "token", self.name).await);
         };
-        let watched = Watched::before(plan, &[self.name.to_owned()]).await?;
-        let enrolment = plan.get::<EnrolmentRecord>(&enrolment_key).await?.map(|stored| stored.enrolment);
-        let enrolment = enrolment.unwrap_or_default();
+        let names = [self.name.to_owned()];
+        let watched = Watched::new(&names);
+        let Settled { enrolment, unlisted } = plan.enrolment(&record).await?.unwrap_or_default();
         apply_token::remember_used_secret(plan, self.name, &enrolment)?;
+        plan.revoke(&unlisted);
+        let is_one_of_many = revocation::is_one_of_many(&record.token, &enrolment);
         if self.query.revoke {
             plan.revoke(&enrolment.issued);
+            if is_one_of_many || plan.has_clients(record.uid).await? {
+                plan.void_clients(record.uid, self.name);
+            }
+        } else if is_one_of_many
+            // Else the records of its clients expire with their certificates: nothing finds them any more.
+            && let Some(mark) = plan.marks(record.uid, &record.token, true).await?.passed_on(self.name)
+        {
+            plan.put(keys::void_token(&record.uid.to_string()), &mark);
         }
-        let uid = record.uid.to_string();
-        let instances = plan.remove_instances(&uid, self.query.revoke).await?;
         locks::remove_automatic(plan, self.name).await?;
         plan.delete(token_key);
         plan.delete(enrolment_key);
@@ -161,13 +170,13 @@ impl Operation for RemoveToken<'_> {
             identity: enrolment.identity.as_ref().map(|identity| identity.id().to_owned()),
             detail: format!("token {} was removed", self.name),
             notes: match self.query.revoke {
-                true => vec![format!("certificates_revoked instances={instances}")],
+                true => vec!["certificates_revoked".to_owned()],
                 false => Vec::new(),
             },
             ..Entry::default()
         });
         let removed = format!("token/{}", self.name);
-        let message = format!("{removed} removed{}", cut_off::outcome(&hits));
+        let message = format!("{removed} removed{}{}", cut_off::outcome(&hits), plan.listing());
         Ok(Removed { removed, message })
     }
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::cut_off::{self, Confirm, Watched};
 use super::plan::{Operation, Plan, carry_out, token_keys};
 use super::{apply_token, body, locks, missing, row};
+use crate::revocation::Settled;
 use crate::{Entry, Refusal, RequestContext, Service, Slot};
 
 /// How long a resync grant stays open unless told.
@@ -70,9 +71,8 @@ impl Operation for Carry<'_> {
             return Err(missing(plan.service, "token", self.name).await);
         };
         let names = [self.name.to_owned()];
-        let watched = Watched::before(plan, &names).await?;
-        let stored = plan.get::<EnrolmentRecord>(&enrolment_key).await?;
-        let enrolment = stored.map(|stored| stored.enrolment).unwrap_or_default();
+        let watched = Watched::new(&names);
+        let Settled { enrolment, unlisted } = plan.enrolment(&record).await?.unwrap_or_default();
         let (verb, secret) = self.verb(plan).await?;
         let identity = enrolment.identity.as_ref().map(|identity| identity.id().to_owned());
         let code = verb.event_code();
@@ -85,17 +85,21 @@ impl Operation for Carry<'_> {
             changed |= locks::remove_automatic(plan, self.name).await?;
         }
         plan.revoke(&outcome.revoke);
-        if outcome.revoke_all_instances {
-            changed |= plan.remove_instances(&record.uid.to_string(), true).await? > 0;
-        }
         if let Some(next) = outcome.next {
             changed = true;
+            plan.revoke(&unlisted);
             plan.put(&enrolment_key, &EnrolmentRecord { uid: record.uid, enrolment: next });
+        }
+        // Once more revokes whoever has joined since; without anybody there is nothing to do.
+        if outcome.revoke_all_instances && (changed || plan.has_clients(record.uid).await?) {
+            changed = true;
+            plan.void_clients(record.uid, self.name);
         }
         let what = format!("bound-keypair {} {}", self.kind.as_str(), self.name);
         cut_off::require(&self.query.confirm, &what, &watched.hits(plan).await?)?;
         let after = row::planned(plan, &names).await?;
-        let message = self.message(changed, after.first().map(|row| row.view(plan.service, plan.now)));
+        let mut message = self.message(changed, after.first().map(|row| row.view(plan.service, plan.now)));
+        message.push_str(plan.listing());
         if changed {
             plan.event(Entry {
                 code: code.as_str().to_owned(),

@@ -9,28 +9,32 @@ use boundkey_token::LockTarget;
 
 use super::Joining;
 use crate::loaded::put;
-use crate::{AutoLockRevokes, Entry, Events, Refusal, RequestContext, locking, revocation};
+use crate::{AutoLockRevokes, Entry, Events, RequestContext, locking, revocation};
 
-pub(super) async fn admission(joining: &Joining<'_>, admission: &Admission) -> Result<Batch, Refusal> {
+pub(super) fn admission(joining: &Joining<'_>, admission: &Admission) -> Batch {
     let snapshot = joining.snapshot;
     let name = joining.received.request.token.as_str();
     let mut batch = Batch { conditions: snapshot.conditions(), writes: Vec::new() };
-    batch.writes.push(match &admission.write {
+    match &admission.write {
         Write::Enrolment(enrolment) => {
-            put(keys::enrolment(name), &EnrolmentRecord { uid: snapshot.uid, enrolment: enrolment.clone() })
+            let record = EnrolmentRecord { uid: snapshot.uid, enrolment: enrolment.clone() };
+            batch.writes.push(put(keys::enrolment(name), &record));
+            batch.writes.extend(revocation::revoke(&snapshot.unlisted, joining.now));
         }
-        Write::Instance(record) => revocation::put_instance(
-            snapshot.uid,
-            &InstanceEntry { token: name.to_owned(), record: record.clone() },
-        ),
-    });
+        Write::Instance(record) => {
+            let entry = InstanceEntry { token: name.to_owned(), record: record.clone() };
+            batch.writes.push(revocation::put_instance(snapshot.uid, &entry));
+            // It is written over, and the sweep would not find what it held.
+            let void = snapshot.void.as_ref().map(|void| void.record.issued.as_slice());
+            batch.writes.extend(revocation::revoke(void.unwrap_or_default(), joining.now));
+        }
+    }
     batch.writes.extend(revocation::revoke(&admission.revoke, joining.now));
     if admission.revoke_other_instances {
-        let keep = Some(admission.identity.id());
-        let (conditions, writes) =
-            revocation::revoke_instances(joining.service, snapshot.uid, keep, joining.now).await?;
-        batch.conditions.extend(conditions);
-        batch.writes.extend(writes);
+        // All but the one that stays: it is written again by the same commit.
+        let kept = snapshot.instance.as_ref().filter(|kept| kept.record.identity == admission.identity);
+        batch.writes.extend(kept.map(|kept| revocation::put_instance(snapshot.uid, kept)));
+        batch.writes.push(void_clients(joining));
     }
     for id in &admission.remove_locks {
         for (key, index) in &snapshot.indexes {
@@ -45,23 +49,23 @@ pub(super) async fn admission(joining: &Joining<'_>, admission: &Admission) -> R
     );
     let identity = Some(admission.identity.id().to_owned());
     batch.writes.extend(event(joining, &admission.event, identity, detail, Vec::new()));
-    Ok(batch)
+    batch
 }
 
-pub(super) async fn denial(joining: &Joining<'_>, denial: &Denial) -> Result<Batch, Refusal> {
+pub(super) fn denial(joining: &Joining<'_>, denial: &Denial) -> Batch {
     let snapshot = joining.snapshot;
     let mut batch = Batch { conditions: snapshot.conditions(), writes: Vec::new() };
     if let Some(lock) = &denial.lock {
-        set_lock(joining, lock, &mut batch).await?;
+        set_lock(joining, lock, &mut batch);
     }
     let identity = snapshot.enrolment.identity.as_ref().map(|identity| identity.id().to_owned());
     let cause = vec![format!("cause={}", denial.code.as_str())];
     batch.writes.extend(event(joining, &denial.event, identity, denial.message.clone(), cause));
-    Ok(batch)
+    batch
 }
 
 /// The token's automatic lock, and what the operator wants it to revoke at once.
-async fn set_lock(joining: &Joining<'_>, lock: &NewLock, batch: &mut Batch) -> Result<(), Refusal> {
+fn set_lock(joining: &Joining<'_>, lock: &NewLock, batch: &mut Batch) {
     let (snapshot, now) = (joining.snapshot, joining.now);
     let name = joining.received.request.token.as_str();
     let record = LockRecord {
@@ -79,27 +83,29 @@ async fn set_lock(joining: &Joining<'_>, lock: &NewLock, batch: &mut Batch) -> R
     let index = snapshot.indexes.iter().find(|(present, _)| *present == key).map(|(_, index)| index);
     batch.writes.extend(locking::set(&record, index));
 
-    let Some(token) = &snapshot.token else { return Ok(()) };
+    let Some(token) = &snapshot.token else { return };
     let revokes = match joining.service.config().auto_lock_revokes {
         AutoLockRevokes::None => false,
         AutoLockRevokes::Bots => token.token.spec.roles.is_bot(),
         AutoLockRevokes::All => true,
     };
     if !revokes {
-        return Ok(());
+        return;
     }
     let outcome = apply_verb(&token.token, &snapshot.enrolment, Verb::Revoke, now);
     if let Some(enrolment) = outcome.next {
         batch.writes.push(put(keys::enrolment(name), &EnrolmentRecord { uid: snapshot.uid, enrolment }));
+        batch.writes.extend(revocation::revoke(&snapshot.unlisted, now));
     }
     batch.writes.extend(revocation::revoke(&outcome.revoke, now));
     if outcome.revoke_all_instances {
-        let (conditions, writes) =
-            revocation::revoke_instances(joining.service, snapshot.uid, None, now).await?;
-        batch.conditions.extend(conditions);
-        batch.writes.extend(writes);
+        batch.writes.push(void_clients(joining));
     }
-    Ok(())
+}
+
+fn void_clients(joining: &Joining<'_>) -> boundkey_store::Write {
+    let name = joining.received.request.token.as_str();
+    revocation::void_clients(joining.snapshot.uid, name, joining.now, &joining.context.correlation)
 }
 
 fn event(

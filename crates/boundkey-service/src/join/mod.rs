@@ -10,6 +10,7 @@
 //!                     sign (serials were fixed by the commit) -> answer
 //! ```
 
+mod clients;
 mod commit;
 mod issue;
 mod ledger;
@@ -21,7 +22,7 @@ mod tally;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boundkey_lifecycle::{BACK_DATED, Code, Denial, Input, JoinKind, Verdict, decide};
+use boundkey_lifecycle::{Admission, BACK_DATED, Code, Denial, Input, JoinKind, Verdict, Write, decide};
 use boundkey_proto::{
     BeginAnswer, JoinAnswer, JoinKindName, JoinResult, Received, SUPPORTED_VERSIONS, result_digest,
     seal_state, sign_receipt,
@@ -31,6 +32,7 @@ use time::OffsetDateTime;
 
 use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway, WrongProofs};
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
+pub(crate) use clients::{Clients, measured};
 use read::Snapshot;
 pub(crate) use read::lock_of_identity;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub(crate) struct Joins {
     derived: secret::DerivedKeys,
     messages: SharedShares,
     held: SharedShares,
+    clients: Clients,
 }
 
 impl Joins {
@@ -65,7 +68,13 @@ impl Joins {
             messages: SharedShares::new(limits.message_bytes),
             // An answer that is held keeps its connection: half of them stay for others.
             held: SharedShares::new(limits.connections / 2),
+            clients: Clients::new(limits.clients_per_token, limits.table),
         }
+    }
+
+    /// How many clients shared tokens have.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// The gate of all joins.
@@ -280,8 +289,9 @@ async fn one_round(
                     format!("no certificate for this can be made: {error}"),
                 )
             })?;
+            joining.make_room(&admission).await?;
             admission.record_issued(planned.to_record());
-            joining.commit(commit::admission(&joining, &admission).await?).await?;
+            joining.commit(commit::admission(&joining, &admission)).await?;
             service.joins().refusals.forget_confirms(snapshot.uid);
             let kind = match admission.kind {
                 JoinKind::Register => JoinKindName::Registered,
@@ -361,6 +371,28 @@ impl Joining<'_> {
         })))
     }
 
+    /// A new client of a shared token needs a record, and of those there is a bound: more machines than it may have is the
+    /// mark of a key that leaked. Whoever has a record goes on. It is not this client's fault, and passes by itself as
+    /// records expire: it is told to come again.
+    async fn make_room(&self, admission: &Admission) -> Result<(), Refusal> {
+        let snapshot = self.snapshot;
+        let is_new = matches!(admission.write, Write::Instance(_));
+        if !is_new || snapshot.instance.is_some() || snapshot.void.is_some() {
+            return Ok(());
+        }
+        let clients = self.service.joins().clients();
+        let Err(count) = clients.admit(self.service, snapshot.uid, self.now).await? else { return Ok(()) };
+        let name = self.received.request.token.as_str();
+        self.count_full();
+        let seconds = FULL + lot(self.service) % FULL;
+        let limit = clients.limit();
+        let detail = format!(
+            "token/{name} has {count} clients on record and may have {limit} (limits.clients_per_token of the server): no new \
+             one is let in until some have expired; ask again in {seconds} s"
+        );
+        Err(Refusal::new(503, "too_many_clients", detail).retry_after(seconds))
+    }
+
     /// A denial that sets a lock commits with its event. Of others where something was proven the first few are events of
     /// their own, and what comes after them is counted. One of a stranger is always counted, and takes the same path
     /// through the answer.
@@ -377,9 +409,9 @@ impl Joining<'_> {
             let (token, event) = (self.received.request.token.as_str(), denial.event.code.as_str());
             let refusals = &self.service.joins().refusals;
             if denial.lock.is_some() {
-                self.commit(commit::denial(self, &denial).await?).await?;
+                self.commit(commit::denial(self, &denial)).await?;
             } else if refusals.ledger().takes_own(token, event, self.now) {
-                let committed = self.commit(commit::denial(self, &denial).await?).await;
+                let committed = self.commit(commit::denial(self, &denial)).await;
                 committed.inspect_err(|_| refusals.ledger().give_back(token, event))?;
             } else {
                 self.count_refusal(&denial);
@@ -397,6 +429,9 @@ impl Joining<'_> {
         Ok(Lost::Refused(Box::new(Refused { refusal, hold, blur: !denial.proven })))
     }
 }
+
+/// Seconds after which a new client of a full token comes again, at the earliest; at the latest twice as many.
+const FULL: u64 = 60;
 
 /// What whoever proved nothing is told, whatever the cause: always the same words.
 const DENIED: &str = "the join is denied: check the token's name, the registration secret or key, and whether the token \

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use boundkey_keys::{Purpose, hmac_sha256};
-use boundkey_lifecycle::{AttemptId, Enrolment, Identity, LockInForce, StateEvidence, Uid, instance_of};
+use boundkey_lifecycle::{
+    AttemptId, Enrolment, Identity, IssuedCertificate, LockInForce, StateEvidence, Uid, instance_of,
+};
 use boundkey_proto::Received;
 use boundkey_store::records::{
     BotRecord, EnrolmentRecord, InstanceEntry, LockIndex, Record, RecordError, TokenRecord,
 };
 use boundkey_store::{Condition, Entry, keys};
-use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
 
 use crate::context::hex;
+use crate::revocation::{Marks, Settled, is_one_of_many};
 use crate::{Refusal, Service};
 
 /// Token and enrolment name the rest: usually everything is known at first, or after them.
@@ -30,6 +32,10 @@ pub(crate) struct Snapshot {
     /// Of a shared lineage: whose record the decision needs.
     instance_of: Identity,
     pub(super) instance: Option<InstanceEntry>,
+    /// The record of that client from before all were revoked. It counts for nothing; who writes over it lists what it holds.
+    pub(super) void: Option<InstanceEntry>,
+    /// What is revoked and on no list yet: who writes the enrolment lists it.
+    pub(super) unlisted: Vec<IssuedCertificate>,
     pub(super) bot: Option<BotRecord>,
     pub(super) indexes: Vec<(String, LockIndex)>,
     /// The identity that a new lineage or instance would get.
@@ -74,10 +80,18 @@ impl Snapshot {
         let name = received.request.token.as_str();
         let token: Option<TokenRecord> = decode(&by_key, &keys::token(name))?;
         let uid = token.as_ref().map_or(Uid([0; 16]), |token| token.uid);
-        let enrolment = decode::<EnrolmentRecord>(&by_key, &keys::enrolment(name))?
-            .filter(|record| record.uid == uid)
-            .map(|record| record.enrolment)
-            .unwrap_or_default();
+        let marks = match &token {
+            Some(token) => Marks::among(uid, &token.token, |key| by_key.get(key).copied())?,
+            None => Marks::default(),
+        };
+        let enrolment_key = keys::enrolment(name);
+        let stored = decode::<EnrolmentRecord>(&by_key, &enrolment_key)?.filter(|record| record.uid == uid);
+        let Settled { enrolment, unlisted } = match (stored, &token, by_key.get(enrolment_key.as_str())) {
+            (Some(stored), Some(token), Some(entry)) => {
+                marks.settled(&token.token, stored.enrolment, entry.revision)
+            }
+            _ => Settled::default(),
+        };
         let bot = match token.as_ref().and_then(|t| t.token.spec.bot_name.as_ref()) {
             Some(bot) => decode(&by_key, &keys::bot(bot.as_str()))?,
             None => None,
@@ -86,7 +100,10 @@ impl Snapshot {
         let fresh = fresh_identity(service, uid, enrolment.generation, received.request.attempt, is_bot);
         let instance_of =
             instance_of(uid, &enrolment, &received.proven, &received.join_state, &fresh).clone();
-        let instance = decode(&by_key, &instance_key(uid, &instance_of))?;
+        let instance_key = instance_key(uid, &instance_of);
+        let instance = decode::<InstanceEntry>(&by_key, &instance_key)?;
+        let is_void = by_key.get(instance_key.as_str()).is_some_and(|entry| marks.cover(entry.revision));
+        let (instance, void) = if is_void { (None, instance) } else { (instance, None) };
         let mut indexes = Vec::new();
         for (key, entry) in &entries {
             if let Some(entry) = entry.as_ref().filter(|_| key.starts_with("lock-of/")) {
@@ -96,7 +113,20 @@ impl Snapshot {
         let max_ttl = token.as_ref().and_then(|t| t.token.spec.certificates.max_ttl);
         let asked = received.request.ttl_seconds.map(Duration::from_secs);
         let lifetime = service.config().lifetimes.granted(is_bot, asked, max_ttl);
-        Ok(Self { entries, token, uid, enrolment, instance_of, instance, bot, indexes, fresh, lifetime })
+        Ok(Self {
+            entries,
+            token,
+            uid,
+            enrolment,
+            instance_of,
+            instance,
+            void,
+            unlisted,
+            bot,
+            indexes,
+            fresh,
+            lifetime,
+        })
     }
 
     /// The keys that the decision depends on, as far as they are known by what was read.
@@ -108,8 +138,9 @@ impl Snapshot {
             needed.push(keys::bot(bot.as_str()));
             needed.push(keys::lock_of("bot", bot.as_str()));
         }
-        let insecure = token.token.spec.bound_keypair.recovery.mode == RecoveryMode::Insecure;
-        if insecure || self.enrolment.shared {
+        let is_one_of_many = is_one_of_many(&token.token, &self.enrolment);
+        needed.extend(Marks::keys(self.uid, &token.token, is_one_of_many));
+        if is_one_of_many {
             // Of this one client alone: the enrolment names whoever joined first, and a lock on him stops no other.
             needed.push(instance_key(self.uid, &self.instance_of));
             needed.push(lock_of_identity(&self.instance_of));

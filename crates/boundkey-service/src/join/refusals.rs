@@ -58,6 +58,12 @@ impl Joining<'_> {
         self.count(by, denial.event.code, notes);
     }
 
+    /// A new client of a token that has as many as it may.
+    pub(super) fn count_full(&self) {
+        let token = self.received.request.token.as_str();
+        self.service.joins().refusals.count(token, self.context, "denied_too_many_clients", self.now);
+    }
+
     pub(super) fn count_confirm(&self, confirm: &Confirm) {
         let refusals = &self.service.joins().refusals;
         if confirm.reason == ConfirmReason::CloneSuspected && refusals.suspicious(self.snapshot.uid) {

@@ -64,6 +64,7 @@ pub async fn serve_router(
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
     let retention = tokio::spawn(retention(service.clone()));
+    let sweep = tokio::spawn(crate::sweep::run(service.clone()));
     let bounds = (limits, service.clock());
     let machines = connections::tls(listeners.tls, config, routes, bounds, &graceful, service.stopping());
     let administration = async {
@@ -80,6 +81,7 @@ pub async fn serve_router(
         tracing::warn!("some connections did not end in time");
     }
     upkeep.abort();
+    sweep.abort();
     retention.abort();
     if let Err(refusal) = join::flush_all_refusals(&service, service.now()).await {
         tracing::warn!(cause = refusal.cause, "counted refusals are lost");

@@ -19,6 +19,7 @@ use boundkey_token::{RequestedNames, Role, RoleSet};
 use time::macros::datetime;
 
 use crate::admin::apply_resources;
+use crate::sweep::{Progress, Sweep};
 use crate::{
     InPlace, Loaded, ManualClock, Parts, RequestContext, Service, ServiceConfig, Slot, StartError, join,
 };
@@ -115,6 +116,12 @@ impl Fixture {
 
     pub(super) fn event_codes(&self) -> Vec<String> {
         self.events().into_iter().map(|event| event.code).collect()
+    }
+
+    /// Until everything that was revoked together is listed.
+    pub(super) fn sweep(&self) {
+        let mut sweep = Sweep::default();
+        while now(sweep.step(&self.service, self.service.now())).expect("a page") != Progress::Nothing {}
     }
 
     pub(super) fn count(&self, prefix: &str) -> usize {

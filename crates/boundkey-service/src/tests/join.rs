@@ -305,6 +305,7 @@ fn an_insecure_token_lets_many_in_at_once_and_keeps_each_apart() {
     fixture.node_token("ci", &spec("standard"));
     fixture.clock.advance(time::Duration::hours(1));
     clients[2].join(&fixture).unwrap();
+    fixture.sweep();
     assert!(!fixture.enrolment("ci").enrolment.shared);
     assert!(fixture.count("revoked/host/") >= 3);
     assert_eq!(clients[0].try_join(&fixture).unwrap_err().code, "shared_token");

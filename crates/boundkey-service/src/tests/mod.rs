@@ -14,4 +14,5 @@ mod sequences;
 mod serve;
 mod shared;
 mod specs;
+mod sweep;
 mod vectors;

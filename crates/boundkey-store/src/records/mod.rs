@@ -16,6 +16,7 @@ mod bot;
 mod enrolment;
 mod lock;
 mod token;
+mod void;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use bot::BotRecord;
 pub use enrolment::{EnrolmentRecord, InstanceEntry};
 pub use lock::{LockIndex, LockRecord};
 pub use token::TokenRecord;
+pub use void::{SweptRecord, VoidRecord};
 
 use std::str::FromStr;
 

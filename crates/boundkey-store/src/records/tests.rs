@@ -265,6 +265,23 @@ fn revoked() -> RevokedRecord {
     RevokedRecord { revoked_at: at(19), expires_at: at(20) }
 }
 
+fn void() -> VoidRecord {
+    VoidRecord {
+        name: "example-token".to_owned(),
+        at: at(21),
+        correlation_id: "c-2".to_owned(),
+        before: Some(crate::Revision(77)),
+    }
+}
+
+fn least_void() -> VoidRecord {
+    VoidRecord { before: None, ..void() }
+}
+
+fn swept() -> SweptRecord {
+    SweptRecord { machines: 600, certificates: 1200 }
+}
+
 /// The bytes in the file are what is written, and what is read is the record.
 fn is_golden<R: Record + PartialEq + std::fmt::Debug>(file: &str, record: &R, golden: &str) {
     let written = String::from_utf8(record.encode()).unwrap();
@@ -295,6 +312,9 @@ golden! {
     the_encoding_of_a_cluster_is_golden: "cluster-v1.json" = cluster();
     the_encoding_of_a_ca_bundle_is_golden: "ca-bundle-v1.json" = ca_bundle();
     the_encoding_of_a_revoked_certificate_is_golden: "revoked-v1.json" = revoked();
+    the_encoding_of_a_mark_of_what_is_void_is_golden: "void-v1.json" = void();
+    the_encoding_of_a_mark_of_what_came_before_it_is_golden: "void-least-v1.json" = least_void();
+    the_encoding_of_the_progress_of_a_sweep_is_golden: "swept-v1.json" = swept();
 }
 
 #[test]
@@ -311,6 +331,8 @@ fn every_encoding_starts_with_its_version() {
         cluster().encode(),
         ca_bundle().encode(),
         revoked().encode(),
+        void().encode(),
+        swept().encode(),
     ];
     for bytes in all {
         assert!(bytes.starts_with(b"{\"v\":1,"), "{}", String::from_utf8_lossy(&bytes));

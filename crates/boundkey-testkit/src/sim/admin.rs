@@ -1,5 +1,6 @@
 //! The administrator: the service's own functions, and what the docs say to do where a machine is shut out.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -7,10 +8,12 @@ use boundkey_api::VerbRequest;
 use boundkey_keys::Secret;
 use boundkey_lifecycle::{LockInForce, LockOrigin};
 use boundkey_service::admin::{apply_resources, carry_out_verb, remove_lock, remove_token};
+use boundkey_service::sweep::Sweep;
 use boundkey_service::{RequestContext, Service, join};
-use boundkey_store::Store as _;
+use boundkey_store::{Store as _, keys};
 use boundkey_token::{Bot, Lock, LockTarget, Resource, SpecSecret};
 
+use super::clock::MINUTE;
 use super::judge::Knowledge;
 use super::plan::{Onboard, name, secret};
 use super::server::at_once;
@@ -23,6 +26,9 @@ pub(super) struct AdminTask {
     token: usize,
     history: u64,
 }
+
+/// Pages in a row at most: a world has no more marks than tokens.
+const SWEEPS: usize = 5000;
 
 type Work = Pin<Box<dyn Future<Output = Result<Option<String>, String>>>>;
 
@@ -46,7 +52,8 @@ impl World {
         let applied = at_once(apply_resources(&service, &context, &resources, false));
         applied.expect("the world's own resources are good");
         // The hub was quiet: the judge reads them once, as a start.
-        let everything = at_once(self.store.range("", None, usize::MAX, service.now()));
+        let now = service.now();
+        let everything = at_once(self.store.range("", None, usize::MAX, now));
         self.hub.lock().quiet = false;
         let writes: Vec<_> = everything
             .map(|page| page.entries)
@@ -54,7 +61,7 @@ impl World {
             .into_iter()
             .map(|entry| boundkey_store::Write::Put { key: entry.key, value: entry.value })
             .collect();
-        if let Err(fault) = self.judge.admin_committed(&writes, "create") {
+        if let Err(fault) = self.judge.admin_committed(&writes, "create", now) {
             self.fail(fault);
         }
         for token in 0..self.tokens.len() {
@@ -214,6 +221,37 @@ impl World {
                 written.map(|_| None).map_err(|refusal| refusal.to_string())
             })
         })
+    }
+
+    /// One page of what a replica does behind a revocation of many.
+    pub(super) fn sweep(&mut self) {
+        self.administer("sweep", 0, |service, _| {
+            Box::pin(async move {
+                let now = service.now();
+                let step = Sweep::default().step(&service, now).await;
+                step.map(|_| None).map_err(|refusal| refusal.to_string())
+            })
+        })
+    }
+
+    /// Until everything that was revoked together is on the lists; judged by what the store holds then.
+    pub(super) fn sweep_all(&mut self) {
+        for _ in 0..SWEEPS {
+            let now = boundkey_service::Clock::now(&*self.servers[0].clock);
+            let stored = at_once(self.store.range("", None, usize::MAX, now));
+            let stored: BTreeSet<String> =
+                stored.map(|page| page.entries.into_iter().map(|e| e.key).collect()).unwrap_or_default();
+            if !stored.iter().any(|key| key.starts_with(keys::VOID)) {
+                if let Err(fault) = self.judge.swept(&stored, now) {
+                    self.fail(fault);
+                }
+                return;
+            }
+            self.sweep();
+            let done = self.time() + MINUTE;
+            self.run_until(done);
+        }
+        self.fail(format!("{SWEEPS} pages do not end a sweep"));
     }
 
     pub(super) fn administered(&mut self, task: AdminTask, outcome: Result<Option<String>, String>) {

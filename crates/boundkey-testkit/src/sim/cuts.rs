@@ -92,6 +92,10 @@ impl Ceremony {
         if let Some(fault) = world.fault.take() {
             return Err(fault);
         }
+        world.sweep_all();
+        if let Some(fault) = world.fault.take() {
+            return Err(fault);
+        }
         let instances = world.instances();
         if instances.len() != course.instances {
             return Err(format!("{instances:?} are left, not {} clients", course.instances));

@@ -52,6 +52,9 @@ impl World {
                 self.settle_copy(actor);
             }
         }
+        if self.fault.is_none() {
+            self.sweep_all();
+        }
         for server in 0..self.servers.len() {
             self.flush_all(server);
         }

@@ -41,6 +41,10 @@ impl World {
         if self.judge.step.is_multiple_of(8) {
             self.flush();
         }
+        // As in earnest: mostly soon after what made it necessary, and sometimes never before a restore or a crash.
+        if self.judge.step.is_multiple_of(3) {
+            self.sweep();
+        }
         let machine = self.machine(step.a);
         let Some(token) = pick(step.a, self.tokens.len()) else { return };
         let (a, b) = (step.a, step.b);

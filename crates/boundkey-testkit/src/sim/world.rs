@@ -298,7 +298,7 @@ impl World {
                         "flush" => self.judge.counted_rows(admin.server, &commit.writes),
                         _ => Ok(()),
                     };
-                    counted.and(self.judge.admin_committed(&commit.writes, admin.verb))
+                    counted.and(self.judge.admin_committed(&commit.writes, admin.verb, commit.at))
                 }
                 Of::Join(_) => Err("a client wrote to the store".to_owned()),
             };

@@ -151,6 +151,7 @@ fn the_codes_that_clients_know_are_all_there_are() {
     written.extend(["token_created", "token_updated", "token_removed"]);
     written.extend(["bot_created", "bot_updated", "bot_removed", "lock_created", "lock_removed"]);
     written.push("audit_trimmed");
+    written.push("denied_too_many_clients");
     let mut known = boundkey_api::EVENT_CODES.to_vec();
     written.sort_unstable();
     known.sort_unstable();

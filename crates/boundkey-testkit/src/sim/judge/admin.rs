@@ -3,6 +3,7 @@
 use boundkey_store::Write;
 use boundkey_store::records::TokenRecord;
 use boundkey_token::RecoveryMode;
+use time::OffsetDateTime;
 
 use super::commit::Batch;
 use super::{Judge, Verdict, View};
@@ -13,9 +14,15 @@ fn is_shared(record: &TokenRecord) -> bool {
 
 impl Judge {
     /// An administrator's commit.
-    pub(in crate::sim) fn admin_committed(&mut self, writes: &[Write], verb: &str) -> Verdict {
+    pub(in crate::sim) fn admin_committed(
+        &mut self,
+        writes: &[Write],
+        verb: &str,
+        now: OffsetDateTime,
+    ) -> Verdict {
         let batch = Batch::read(writes)?;
         self.commits += 1;
+        self.clients_committed(writes, now)?;
         for (name, record) in batch.tokens {
             let view = self.views.tokens.entry(name.clone()).or_default();
             let was_shared = view.token.as_ref().map(is_shared);
@@ -34,6 +41,10 @@ impl Judge {
             if record.enrolment.sequence != view.enrolment.sequence && verb != "reset" {
                 return Err(format!("{name}: `{verb}` moved the lineage"));
             }
+            if view.enrolment.shared && matches!(verb, "revoke" | "reset") {
+                self.revoked_with(record.uid, verb)?;
+            }
+            let view = self.views.tokens.entry(name.clone()).or_default();
             match verb {
                 "resync" => {
                     view.granted = record.enrolment.resync_until.is_some();

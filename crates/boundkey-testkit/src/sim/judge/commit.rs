@@ -101,6 +101,7 @@ impl Judge {
     ) -> Result<Vec<String>, String> {
         let batch = Batch::read(writes)?;
         self.commits += 1;
+        self.clients_committed(writes, now)?;
         let token = self.holders.get(sent.from).map(|h| h.token.clone()).unwrap_or_default();
         let [event] = batch.events.as_slice() else {
             return Err(format!("{token}: a join's commit has {} audit events, not one", batch.events.len()));

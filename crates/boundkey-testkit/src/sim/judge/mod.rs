@@ -12,6 +12,7 @@
 
 mod admin;
 mod answer;
+mod clients;
 mod commit;
 mod counted;
 mod view;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use boundkey_keys::Thumbprint;
-use boundkey_lifecycle::{Enrolment, Identity, LockInForce};
+use boundkey_lifecycle::{Enrolment, Identity, IssuedCertificate, LockInForce};
 use boundkey_store::records::TokenRecord;
 use boundkey_token::RecoveryMode;
 use time::OffsetDateTime;
@@ -17,6 +17,10 @@ pub(in crate::sim) struct Views {
     pub(in crate::sim) tokens: BTreeMap<String, View>,
     /// The locks on a host, bot or instance, by target as in the key of their index (`host/ID`).
     pub(super) locks: BTreeMap<String, Vec<LockInForce>>,
+    /// What each client of a shared token holds, by the key of its record; those that were revoked together are not in it.
+    pub(super) clients: BTreeMap<String, Vec<IssuedCertificate>>,
+    /// Certificates of clients that were revoked together, by the key under which they have to be listed in the end.
+    pub(in crate::sim) owed: BTreeMap<String, IssuedCertificate>,
 }
 
 impl Views {
