@@ -306,8 +306,8 @@ impl Page {
     }
 }
 
-/// Sweeps for ever. To be run beside the server, and dropped with it.
-pub(crate) async fn run(service: Service) {
+/// Sweeps for ever. [`serve`](crate::serve::serve) runs it; whoever serves without that spawns it, and ends it with the server.
+pub async fn run(service: Service) {
     let (clock, mut sweep) = (service.clock(), Sweep::default());
     loop {
         let from = clock.monotonic();

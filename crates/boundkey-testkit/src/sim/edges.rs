@@ -184,11 +184,14 @@ impl Store for Connected {
     async fn get_many(&self, keys: &[&str], now: OffsetDateTime) -> Result<Vec<Option<Entry>>, StoreError> {
         self.point(Point::BeforeStore).await;
         let mut found = self.store.get_many(keys, now).await?;
-        if self.hub.lock().sabotage == Some(Sabotage::StoreHidesLocks) {
-            for (key, entry) in keys.iter().zip(&mut found) {
-                if key.starts_with("lock-of/") {
-                    *entry = None;
-                }
+        let hidden = match self.hub.lock().sabotage {
+            Some(Sabotage::StoreHidesLocks) => Some("lock-of/"),
+            Some(Sabotage::StoreHidesMarks) => Some("void/"),
+            _ => None,
+        };
+        for (key, entry) in keys.iter().zip(&mut found) {
+            if hidden.is_some_and(|prefix| key.starts_with(prefix)) {
+                *entry = None;
             }
         }
         self.point(Point::AfterStore).await;
@@ -205,6 +208,10 @@ impl Store for Connected {
         match sabotage {
             Some(Sabotage::StorePanics) => panic!("a panic on purpose"),
             Some(Sabotage::StoreHidesLocks) => batch.conditions.retain(|c| !c.key().starts_with("lock-of/")),
+            Some(Sabotage::StoreHidesMarks) => batch.conditions.retain(|c| !c.key().starts_with("void/")),
+            Some(Sabotage::StoreLosesRevocations) => {
+                batch.writes.retain(|w| !w.key().starts_with("revoked/"))
+            }
             Some(Sabotage::StoreIgnoresConditions) => batch.conditions.clear(),
             Some(Sabotage::StoreDropsLocks) => batch.writes.retain(|w| !w.key().starts_with("lock")),
             Some(Sabotage::StoreLosesCountedRows) => batch.writes.retain(|w| !is_counted_row(w)),

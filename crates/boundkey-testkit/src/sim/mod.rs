@@ -48,6 +48,10 @@ pub enum Sabotage {
     StoreDropsLocks,
     /// Reads show no locks, and commits do not care for them.
     StoreHidesLocks,
+    /// Reads show no marks of what was revoked together, and commits do not care for them.
+    StoreHidesMarks,
+    /// What is written to the revocation lists is not kept.
+    StoreLosesRevocations,
     /// Commits happen whatever their conditions say.
     StoreIgnoresConditions,
     /// Audit events are not kept.
@@ -65,6 +69,8 @@ impl Sabotage {
     const NAMES: &[(&str, Self)] = &[
         ("locks-dropped", Self::StoreDropsLocks),
         ("locks-hidden", Self::StoreHidesLocks),
+        ("marks-hidden", Self::StoreHidesMarks),
+        ("revocations-lost", Self::StoreLosesRevocations),
         ("conditions-ignored", Self::StoreIgnoresConditions),
         ("events-lost", Self::StoreLosesEvents),
         ("counted-rows-lost", Self::StoreLosesCountedRows),

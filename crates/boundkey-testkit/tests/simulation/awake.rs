@@ -6,6 +6,8 @@ use boundkey_testkit::sim::{Failure, Replay, Sabotage, Scenario, shrink};
 const THEFT: &str = "small 2\n600000000 steal 0 12\n200000000000 wait 0 0\n";
 /// The first of several machines with one static key is locked, it alone.
 const ONE_OF_MANY: &str = "small 25\n600000000 lock_identity 0 1\n20000000000 wait 0 0\n";
+/// All of several machines with one static key are revoked.
+const MANY_REVOKED: &str = "small 25\n600000000 revoke 0 0\n20000000 wait 0 0\n";
 /// A bad network from the start.
 const BAD_NETWORK: &str = "small 1\n2260602 network 0 3\n40000000000 wait 0 0\n";
 
@@ -40,6 +42,12 @@ fn locks_that_are_not_read_are_noticed() {
 fn a_lock_on_one_of_many_clients_that_is_not_read_is_noticed() {
     let failure = caught(Sabotage::StoreHidesLocks, ONE_OF_MANY);
     assert!(failure.fault.contains("admitted past lock hand-identity-t0"), "{}", failure.fault);
+}
+
+#[test]
+fn certificates_of_many_that_come_onto_no_list_are_noticed() {
+    let failure = caught(Sabotage::StoreLosesRevocations, MANY_REVOKED);
+    assert!(failure.fault.contains("is on no list"), "{}", failure.fault);
 }
 
 #[test]
