@@ -203,7 +203,7 @@ pub(super) async fn of_token(
     let row = Row::new(TokenRecord::decode(&entry.value)?, Some(entry.revision));
     let mut row = completed(Source::Store(service, now), vec![row]).await?.pop();
     if let Some(row) = row.as_mut().filter(|row| row.is_one_of_many()) {
-        row.clients = Some(crate::join::measured(service, row.record.uid).await?);
+        row.clients = Some(service.joins().clients().measure(service, row.record.uid, now).await?);
     }
     Ok(row)
 }

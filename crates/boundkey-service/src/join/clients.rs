@@ -53,7 +53,7 @@ impl Clients {
         let full = count.records >= self.limit;
         let rested = count.measured_at.is_none_or(|at| (now - at).abs() >= AGAIN);
         if count.measured_at.is_none() || (full && rested) || (part && !full) {
-            *count = Count { records: measured(service, uid).await?, joined: 0, measured_at: Some(now) };
+            *count = Count::measure(service, uid, now).await?;
         }
         if count.records >= self.limit {
             return Ok(Err(count.records));
@@ -61,6 +61,22 @@ impl Clients {
         count.records += 1;
         count.joined += 1;
         Ok(Ok(()))
+    }
+
+    /// As the store has it now.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn measure(
+        &self,
+        service: &Service,
+        uid: Uid,
+        now: OffsetDateTime,
+    ) -> Result<u64, Refusal> {
+        let count = self.count_of(uid);
+        let mut count = count.lock().await;
+        *count = Count::measure(service, uid, now).await?;
+        Ok(count.records)
     }
 
     /// As far as it is known without asking the store.
@@ -89,7 +105,10 @@ impl Clients {
     }
 }
 
-/// Records of clients in the store; those that have expired count until they are dropped.
-pub(crate) async fn measured(service: &Service, uid: Uid) -> Result<u64, Refusal> {
-    Ok(service.store().measure(&keys::instances(&uid.to_string())).await?.entries)
+impl Count {
+    /// Records that have expired count until they are dropped.
+    async fn measure(service: &Service, uid: Uid, now: OffsetDateTime) -> Result<Self, Refusal> {
+        let records = service.store().measure(&keys::instances(&uid.to_string())).await?.entries;
+        Ok(Self { records, joined: 0, measured_at: Some(now) })
+    }
 }

@@ -32,7 +32,7 @@ use time::OffsetDateTime;
 
 use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway, WrongProofs};
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
-pub(crate) use clients::{Clients, measured};
+pub(crate) use clients::Clients;
 use read::Snapshot;
 pub(crate) use read::lock_of_identity;
 #[cfg(test)]

@@ -379,6 +379,41 @@ fn a_new_client_above_the_bound_is_told_to_come_later_and_those_on_record_go_on(
     assert_eq!(fixture.count("instance/"), 1);
 }
 
+#[tokio::test]
+async fn status_and_explain_tell_what_is_still_to_be_listed_and_how_many_clients_there_are() {
+    let mut config = ServiceConfig::new(CLUSTER);
+    config.limits.clients_per_token = 2003;
+    let fixture = Fixture::with(config);
+    let mut machines: Vec<Machine> = (0..4).map(client).collect();
+    fixture.apply(&ci(&machines[0].bound.public_key().to_openssh()));
+    for machine in &mut machines[..2] {
+        machine.join(&fixture).expect("one of many");
+    }
+    copy_clients(&*fixture.store, 2000, fixture.service.now()).await;
+    machines[2].join(&fixture).expect("there is room");
+    let get = async |path: &str| fixture.get(path).await.ok();
+    let explained = fixture.post("/v1/tokens/ci/explain", serde_json::json!({})).await.ok();
+    assert!(explained["reasons"].to_string().contains("2002 of 2003 clients"), "{explained}");
+    assert!(explained["warnings"].to_string().contains("did the key leak?"), "{explained}");
+    machines[3].join(&fixture).expect("there is room for one more");
+    let row = get("/v1/tokens?view=summary").await["items"][0].clone();
+    assert!(row["runs_out"].to_string().contains("2003 of 2003 clients"), "{row}");
+    let explained = fixture.post("/v1/tokens/ci/explain", serde_json::json!({})).await.ok();
+    assert!(explained["next_join"].as_str().unwrap().contains("a new one has to wait"), "{explained}");
+
+    assert_eq!(get("/v1/status").await["being_listed"], serde_json::json!([]));
+    fixture.post("/v1/tokens/ci/revoke?confirm=true", serde_json::json!({})).await.ok();
+    let told = get("/v1/status").await["being_listed"][0].clone();
+    let (done, left) = (told["machines"].as_u64().unwrap(), told["clients_left"].as_u64().unwrap());
+    assert_eq!(
+        (told["kind"].as_str(), told["name"].as_str(), done + left),
+        (Some("token"), Some("ci"), 2003)
+    );
+    assert!((500..1000).contains(&done), "{told}");
+    fixture.sweep();
+    assert_eq!(get("/v1/status").await["being_listed"], serde_json::json!([]));
+}
+
 fn bots(fixture: &Fixture, tokens: usize) -> Vec<Machine> {
     fixture.apply("kind: bot\nversion: v1\nmetadata: {name: robot}\nspec: {}\n");
     let mut machines = Vec::new();

@@ -23,7 +23,8 @@ Usage: simulate [--seconds N] [--worlds N] [--seed N] [--json] [--replay WORLD] 
   --trace            With --replay: a line for everything that happens
   --cuts             Instead: every crash point of every ceremony, alone and with every later one
   --sabotage RULE    Break a rule on purpose, to see that the judge objects: locks-dropped, locks-hidden,
-                     conditions-ignored, events-lost, counted-rows-lost,
+                     conditions-ignored, marks-hidden, revocations-lost,
+                     events-lost, counted-rows-lost,
                      attempts-forgotten, store-panics
 ";
 

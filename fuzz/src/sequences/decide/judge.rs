@@ -202,6 +202,7 @@ impl World {
             bot: self.bot.as_ref(),
             enrolment,
             locks: &self.stored.locks,
+            clients: None,
             policy: &policy,
             now: self.now,
         };

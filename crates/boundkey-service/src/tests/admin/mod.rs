@@ -23,7 +23,7 @@ use super::fixture::{Fixture, Machine};
 use super::schema;
 use crate::Service;
 
-struct Answered {
+pub(super) struct Answered {
     status: u16,
     etag: Option<String>,
     text: String,
@@ -33,7 +33,7 @@ struct Answered {
 impl Answered {
     /// The body of a success.
     #[track_caller]
-    fn ok(self) -> Value {
+    pub(super) fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text);
         self.json
     }
@@ -64,11 +64,11 @@ async fn ask(service: &Service, method: &str, path: &str, headers: &[(&str, &str
 }
 
 impl Fixture {
-    async fn get(&self, path: &str) -> Answered {
+    pub(super) async fn get(&self, path: &str) -> Answered {
         ask(&self.service, "GET", path, &[], Body::empty()).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answered {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answered {
         self.clock.advance(time::Duration::milliseconds(1));
         ask(&self.service, "POST", path, &[], Body::from(body.to_string())).await
     }
