@@ -15,7 +15,7 @@ use boundkey_token::{Role, RoleSet};
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
-use super::plan::Plan;
+use super::plan::{Pages, Plan};
 use super::row::{self, Row};
 use crate::context::hex;
 use crate::join::lock_of_identity;
@@ -24,7 +24,7 @@ use crate::{Refusal, ca_kind_text, rfc3339};
 
 /// Tokens told in one answer.
 const TOLD: usize = 20;
-/// Tokens, or machines of a shared one, that are read at once.
+/// Tokens that are looked at together.
 const PAGE: usize = 1000;
 
 /// `?confirm=`: whom a request may hit.
@@ -263,12 +263,13 @@ impl<'a> Change<'a> {
         let TokenRecord { uid, token, .. } = &self.before.record;
         let is_one_of_many = self.before.is_one_of_many();
         let prefix = keys::instances(&uid.to_string());
-        let mut last = None;
-        let service = self.plan.service;
-        let marks = service.marks(*uid, token, is_one_of_many, self.plan.now).await?;
-        while is_one_of_many {
-            let page = service.store().range(&prefix, last.as_deref(), PAGE, self.plan.now).await?;
-            for entry in page.entries.iter().filter(|entry| !marks.cover(entry.revision)) {
+        let mut pages = is_one_of_many.then(|| Pages::of(&prefix));
+        let (service, now) = (self.plan.service, self.plan.now);
+        let marks = service.marks(*uid, token, is_one_of_many, now).await?;
+        while let Some(pages) = &mut pages
+            && let Some(entries) = pages.next(service, now).await?
+        {
+            for entry in entries.iter().filter(|entry| !marks.cover(entry.revision)) {
                 let record = InstanceEntry::decode(&entry.value)?.record;
                 let mut machine = Machine {
                     identity: Some(record.identity),
@@ -284,10 +285,6 @@ impl<'a> Change<'a> {
                 if struck.machines > Affected::COUNTED {
                     return Ok(struck);
                 }
-            }
-            last = page.next;
-            if last.is_none() {
-                break;
             }
         }
         if let Some(known) = known {
