@@ -7,13 +7,14 @@ mod command;
 
 use std::process::ExitCode;
 
-use boundkey_console::{Log, completions, man, start_log, survive};
+use boundkey_console::{Log, completions, guard_memory, man, start_log, survive};
 use clap::CommandFactory as _;
 use rustix::process::Signal;
 
 use crate::arguments::{Arguments, Verb};
 
 fn main() -> ExitCode {
+    guard_memory();
     // Before anything else: `renew`, or a terminal that goes away, ends no agent that has not got so far as to listen, nor
     // one that makes a single join.
     survive(&[Signal::USR1.as_raw(), Signal::HUP.as_raw()]);

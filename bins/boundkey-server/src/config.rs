@@ -306,6 +306,9 @@ fn read_limits(top: &mut Fields<'_>, limits: &mut Limits) {
             *place = time;
         }
     }
+    if let Some(time) = section.duration_in("connection_age", Duration::from_secs(10)..=DAY) {
+        limits.connection_age = time;
+    }
     section.finish();
 }
 

@@ -9,12 +9,13 @@ mod start;
 
 use std::process::ExitCode;
 
-use boundkey_console::{Log, completions, man, print, start_log};
+use boundkey_console::{Log, completions, guard_memory, man, print, start_log};
 use clap::CommandFactory as _;
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    guard_memory();
     boundkey_console::run(|cli| run(cli).map(|()| ExitCode::SUCCESS))
 }
 

@@ -67,10 +67,11 @@ listen: @LISTEN@
 #  join_patience: 5s                    # who would wait longer is given an appointment too
 #  message_memory_mib: 64               # join messages in memory
 #  concurrent_handshakes: 256           # more wait, source networks in turn
-#  connections: 10000                   # more wait
+#  connections: 10000                   # more take the places of those who keep the server waiting longest
 #  handshake_timeout: 10s
-#  read_timeout: 15s
+#  read_timeout: 15s                    # without a request; for a body; for 16 KiB of an answer
 #  request_timeout: 60s
+#  connection_age: 10m                  # an older connection takes no new request
 #  clients_per_token: 100000            # of a shared token; new ones above it are told to come later
 
 #audit:

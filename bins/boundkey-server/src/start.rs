@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use boundkey_console::{Level, Log, LogOptions, Notice, need_descriptors, start_log, tell_service_manager};
+use boundkey_console::{
+    Level, Log, LogOptions, Notice, need_descriptors, raise_descriptors, start_log, tell_service_manager,
+};
 use boundkey_service::admin::apply_resources;
-use boundkey_service::serve::{Listeners, ServerTls, bind_admin_socket, serve};
+use boundkey_service::serve::{ADMIN_DESCRIPTORS, Listeners, ServerTls, bind_admin_socket, serve};
 use boundkey_service::{
     MAX_RESOURCE_FILE, OnBlockingThreads, Parts, ResourceFile, Service, ServiceConfig, StartError,
     SystemClock, SystemEntropy, remembered_cluster,
@@ -21,18 +23,37 @@ use crate::args::StartArgs;
 use crate::config::{Settings, read_file};
 use crate::data_dir::DataDir;
 
-/// Of the runtime, the signals, the store, the sockets, and some connections.
-const DESCRIPTORS: usize = 48;
+/// Kept back from the connections of machines: for the runtime, the signals, the store, the listeners, what reads a file for
+/// a moment, and administration.
+const KEPT_BACK: usize = 63 + ADMIN_DESCRIPTORS;
+/// With fewer connections than these there is no point in a server.
+const FEWEST: usize = 16;
 
 pub(crate) fn run(args: &StartArgs, log: &LogOptions) -> anyhow::Result<()> {
-    need_descriptors(DESCRIPTORS)?;
-    let settings = Settings::load(args.config.as_deref(), &args.settings)?;
+    let descriptors = raise_descriptors();
+    need_descriptors(KEPT_BACK + FEWEST)?;
+    let mut settings = Settings::load(args.config.as_deref(), &args.settings)?;
     let level = start_log(&log.over(settings.log.clone()));
+    // Before anything is derived from it: shares, queues, held answers.
+    fit_connections(&mut settings.limits.connections, descriptors);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start threads")?
         .block_on(start(settings, args, log, level))
+}
+
+/// A connection is a descriptor: no more of them are taken than there are.
+fn fit_connections(connections: &mut usize, descriptors: usize) {
+    let most = descriptors.saturating_sub(KEPT_BACK).max(FEWEST);
+    if *connections > most {
+        tracing::warn!(
+            configured = *connections, connections = most, descriptors,
+            "limits.connections is {connections}, and this process may have {descriptors} open files: {most} connections are \
+             taken; raise the hard limit (LimitNOFILE= of the unit, `ulimit -Hn`), or lower limits.connections"
+        );
+        *connections = most;
+    }
 }
 
 async fn start(settings: Settings, args: &StartArgs, log: &LogOptions, level: Level) -> anyhow::Result<()> {

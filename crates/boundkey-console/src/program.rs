@@ -90,6 +90,28 @@ fn usage(fault: &clap::Error) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
+/// Lets this process have as many descriptors as it may: the soft limit becomes the hard one. How many those are.
+pub fn raise_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    now.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// Keeps what this process has in memory in there: no core dumps, and no process of the same user looks into it. For programs
+/// that hold keys, before they have any. If the system refuses, that is said on standard error, and nothing else changes.
+pub fn guard_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+    // The hard limit stays: what this process starts may have dumps of its own.
+    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let refused =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = refused {
+        say(&format!("warning: this process's memory cannot be kept from dumps and debuggers: {error}\n"));
+    }
+}
+
 /// Whether so many more descriptors can be had; asked before parts are set up that panic without them.
 ///
 /// # Errors

@@ -125,12 +125,16 @@ pub struct Limits {
     pub message_bytes: usize,
     /// TLS handshakes at a time; further ones wait in turn, network by network. Default 256.
     pub concurrent_handshakes: usize,
-    /// Open connections; further ones wait, and a network that has most of them is sent away before. Default 10,000.
+    /// Open connections. When there are so many, whoever keeps the server waiting longest gives up its place to a newcomer.
+    /// Default 10,000.
     pub connections: usize,
     /// A handshake that takes longer is given up. Default 10 s.
     pub handshake_timeout: Duration,
-    /// A request's head, or its body, that takes longer is given up. Default 15 s.
+    /// A connection without a request for so long ends; a request's body that takes longer is given up; and in each
+    /// stretch of this length 16 KiB of an answer have to leave. Default 15 s.
     pub read_timeout: Duration,
+    /// An older connection takes no new request, and ends `request_timeout` later at the latest. Default 10 min.
+    pub connection_age: Duration,
     /// A request that is not answered in this time is answered 503. Default 60 s (long polls wait no longer than five sixths of it).
     pub request_timeout: Duration,
     /// Proofs in a row that a (token, network) may get wrong before its wrong ones are answered late. Default 5.
@@ -154,6 +158,7 @@ impl Default for Limits {
             connections: 10_000,
             handshake_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(15),
+            connection_age: Duration::from_secs(600),
             request_timeout: Duration::from_secs(60),
             wrong_proofs: 5,
             table: 10_000,

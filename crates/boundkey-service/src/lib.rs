@@ -88,6 +88,7 @@ pub mod revocation;
 mod sealing;
 pub mod serve;
 mod service;
+mod spate;
 mod stretch;
 pub mod sweep;
 #[cfg(test)]

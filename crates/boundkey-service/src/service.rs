@@ -13,6 +13,7 @@ use crate::clock::to_micros;
 use crate::join::Joins;
 use crate::lists::ListCache;
 use crate::pieces::Pieces;
+use crate::spate::{Kind, Spates};
 use crate::{Clock, RequestContext, ServiceConfig, Stretch};
 
 /// What a service is made of. The caller chooses the store, the clock and the randomness.
@@ -44,6 +45,7 @@ struct Inner {
     bundle: Arc<Pieces>,
     served_pins: Mutex<Vec<String>>,
     stopping: watch::Sender<bool>,
+    spates: Spates,
     started_at: OffsetDateTime,
 }
 
@@ -67,6 +69,7 @@ impl Service {
             bundle: Pieces::new(&bundle),
             served_pins: Mutex::default(),
             stopping: watch::Sender::new(false),
+            spates: Spates::default(),
             started_at,
         })))
     }
@@ -123,6 +126,16 @@ impl Service {
 
     pub(crate) fn joins(&self) -> &Joins {
         &self.0.joins
+    }
+
+    /// Whether a line that strangers cause may be written now; if not, it is counted.
+    pub(crate) fn may_log(&self, kind: Kind) -> bool {
+        self.0.spates.admit(kind, self.0.parts.clock.monotonic())
+    }
+
+    /// Lines that were left out since this was asked the last time.
+    pub(crate) fn left_out(&self) -> Vec<(&'static str, u64)> {
+        self.0.spates.left_out()
     }
 
     /// When this service was started.

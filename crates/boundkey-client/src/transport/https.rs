@@ -264,6 +264,12 @@ impl HttpsTransport {
         connection.sender.send_request(request).await.map_err(|e| self.broken(&e))
     }
 
+    /// The connection of the last exchange, if the server goes on with it: it ends what is idle, or old.
+    async fn kept(&mut self) -> Option<Connection> {
+        let mut connection = self.connection.take()?;
+        connection.sender.ready().await.is_ok().then_some(connection)
+    }
+
     async fn exchange(
         &mut self,
         method: Method,
@@ -272,7 +278,7 @@ impl HttpsTransport {
         limit: usize,
     ) -> Result<Reply, TransportError> {
         // Taken out, and put back only when all went well: a connection on which something failed is not used again.
-        let mut connection = match self.connection.take().filter(|c| !c.sender.is_closed()) {
+        let mut connection = match self.kept().await {
             Some(connection) => connection,
             None => self.connect().await?,
         };

@@ -75,7 +75,7 @@ impl Gate {
             self.note_if_full(now);
             return Arrival::Runs;
         }
-        let before = u32::try_from(self.before(source)).unwrap_or(u32::MAX);
+        let before = u32::try_from(self.queue.before(source)).unwrap_or(u32::MAX);
         let too_long = self.pace.interval().saturating_mul(before) > self.bounds.patience;
         if self.bounds.queue == 0 || too_long || !self.waiting.take(source, 1) {
             return Arrival::TurnedAway(self.turn_away(now, trusted, lot()));
@@ -99,8 +99,7 @@ impl Gate {
         if running.used() >= self.bounds.at_once.max(1) {
             return None;
         }
-        let (source, ticket) =
-            self.queue.pop(|network| running.allows_network(network), |source| running.allows(source, 1))?;
+        let (source, ticket) = self.queue.pop(&|network| running.allows_in(network))?;
         self.waiting.give(source, 1);
         self.running.take(source, 1);
         self.note_if_full(now);
@@ -147,14 +146,6 @@ impl Gate {
     /// Between two departures while there is more to do than can be done at a time.
     pub fn interval(&self) -> Duration {
         self.pace.interval()
-    }
-
-    /// How many of those who wait have their turn before a newcomer, at most.
-    fn before(&self, source: Source) -> usize {
-        let (networks, hosts) = self.queue.turns(source);
-        let (of_network, of_host) = self.waiting.of(source);
-        let rounds = of_network.min(hosts * (of_host + 1));
-        self.queue.len().min(networks * (rounds + 1))
     }
 
     /// One source alone does not get every place, and its load is a load all the same.

@@ -1,133 +1,112 @@
 //! A queue in which networks take turns, and the addresses of a network among themselves.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
-use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::Source;
 
-/// Turns among keys; a key is listed once while it has something.
-#[derive(Debug)]
-struct Turns<K, Q> {
-    order: VecDeque<K>,
-    queues: HashMap<K, Q>,
-}
-
-impl<K, Q> Default for Turns<K, Q> {
-    fn default() -> Self {
-        Self { order: VecDeque::new(), queues: HashMap::new() }
-    }
-}
-
-impl<K: Copy + Eq + Hash, Q: Default> Turns<K, Q> {
-    fn queue(&mut self, key: K) -> &mut Q {
-        if !self.queues.contains_key(&key) {
-            self.order.push_back(key);
-        }
-        self.queues.entry(key).or_default()
-    }
-
-    /// The first in turn from which `take` gets something; its key goes to the end, or away once it is `empty`.
-    fn next<T>(
-        &mut self,
-        mut take: impl FnMut(K, &mut Q) -> Option<T>,
-        empty: impl Fn(&Q) -> bool,
-    ) -> Option<T> {
-        for at in 0..self.order.len() {
-            let key = self.order[at];
-            let Some(queue) = self.queues.get_mut(&key) else { continue };
-            if let Some(item) = take(key, queue) {
-                self.order.remove(at);
-                if empty(&self.queues[&key]) {
-                    self.queues.remove(&key);
-                } else {
-                    self.order.push_back(key);
-                }
-                return Some(item);
-            }
-        }
-        None
-    }
-
-    fn forget(&mut self, key: K) {
-        self.queues.remove(&key);
-        self.order.retain(|present| *present != key);
-    }
-}
-
-type Hosts<T> = Turns<IpAddr, VecDeque<T>>;
-
-/// First come, first served within an address; addresses in turn within a network; networks in turn.
+/// First come, first served within an address; addresses in turn within a network; networks in turn, at each of the sizes
+/// that a source is counted by.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
-    networks: Turns<IpAddr, Hosts<T>>,
+    /// All, a network, or an address: who waits here, and below.
     length: usize,
+    /// Of an address.
+    items: VecDeque<(Source, T)>,
+    /// Of all and of networks, in turn; listed once while something waits there.
+    order: VecDeque<IpNet>,
+    below: HashMap<IpNet, FairQueue<T>>,
 }
 
 impl<T: Copy + Eq> FairQueue<T> {
     pub(super) fn new() -> Self {
-        Self { networks: Turns::default(), length: 0 }
+        Self { length: 0, items: VecDeque::new(), order: VecDeque::new(), below: HashMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    /// How many networks wait, and how many addresses of one.
-    pub(super) fn turns(&self, source: Source) -> (usize, usize) {
-        let hosts = self.networks.queues.get(&source.network).map_or(0, |hosts| hosts.queues.len());
-        (self.networks.queues.len(), hosts)
+    /// How many of those who wait have their turn before a newcomer, at most.
+    pub(super) fn before(&self, source: Source) -> usize {
+        self.turns(&mut source.levels())
+    }
+
+    fn turns(&self, path: &mut dyn Iterator<Item = IpNet>) -> usize {
+        let Some(key) = path.next() else { return self.length };
+        let rounds = self.below.get(&key).map_or(0, |below| below.turns(path));
+        self.length.min(self.order.len() * (rounds + 1))
     }
 
     pub(super) fn push(&mut self, source: Source, item: T) {
-        self.networks.queue(source.network).queue(source.host).push_back(item);
-        self.length += 1;
+        self.push_at(&mut source.levels(), source, item);
     }
 
-    /// The first in turn whose source is fit to run; `worth` says which networks are worth a look at all.
-    pub(super) fn pop(
-        &mut self,
-        worth: impl Fn(IpAddr) -> bool,
-        fit: impl Fn(Source) -> bool,
-    ) -> Option<(Source, T)> {
-        let popped = self.networks.next(
-            |network, hosts| {
-                if !worth(network) {
-                    return None;
-                }
-                hosts.next(
-                    |host, queue| {
-                        let source = Source { network, host };
-                        if fit(source) { queue.pop_front().map(|item| (source, item)) } else { None }
-                    },
-                    VecDeque::is_empty,
-                )
-            },
-            |hosts| hosts.queues.is_empty(),
-        );
+    fn push_at(&mut self, path: &mut dyn Iterator<Item = IpNet>, source: Source, item: T) {
+        self.length += 1;
+        let Some(key) = path.next() else { return self.items.push_back((source, item)) };
+        let below = self.below.entry(key).or_insert_with(|| {
+            self.order.push_back(key);
+            Self::new()
+        });
+        below.push_at(path, source, item);
+    }
+
+    /// The first in turn whose networks and address are all `fit` to run.
+    pub(super) fn pop(&mut self, fit: &dyn Fn(IpNet) -> bool) -> Option<(Source, T)> {
+        let popped = match self.items.pop_front() {
+            None => (0..self.order.len()).find_map(|at| self.pop_at(at, fit)),
+            found => found,
+        };
         self.length -= usize::from(popped.is_some());
         popped
     }
 
+    /// Whoever had the turn goes to the end, or away if nobody is left there.
+    fn pop_at(&mut self, at: usize, fit: &dyn Fn(IpNet) -> bool) -> Option<(Source, T)> {
+        let key = self.order[at];
+        let below = self.below.get_mut(&key).filter(|_| fit(key))?;
+        let popped = below.pop(fit)?;
+        self.order.remove(at);
+        if below.length == 0 {
+            self.below.remove(&key);
+        } else {
+            self.order.push_back(key);
+        }
+        Some(popped)
+    }
+
     /// Takes somebody out who no longer waits; false if he does not stand here.
     pub(super) fn remove(&mut self, source: Source, item: T) -> bool {
-        let Some(hosts) = self.networks.queues.get_mut(&source.network) else { return false };
-        let Some(queue) = hosts.queues.get_mut(&source.host) else { return false };
-        let Some(at) = queue.iter().position(|present| *present == item) else { return false };
-        queue.remove(at);
-        self.length -= 1;
-        if queue.is_empty() {
-            hosts.forget(source.host);
-        }
-        if hosts.queues.is_empty() {
-            self.networks.forget(source.network);
-        }
-        true
+        self.remove_at(&mut source.levels(), item)
+    }
+
+    fn remove_at(&mut self, path: &mut dyn Iterator<Item = IpNet>, item: T) -> bool {
+        let removed = match path.next() {
+            None => match self.items.iter().position(|(_, present)| *present == item) {
+                Some(at) => self.items.remove(at).is_some(),
+                None => false,
+            },
+            Some(key) => {
+                let Some(below) = self.below.get_mut(&key) else { return false };
+                let removed = below.remove_at(path, item);
+                if below.length == 0 {
+                    self.below.remove(&key);
+                    self.order.retain(|present| *present != key);
+                }
+                removed
+            }
+        };
+        self.length -= usize::from(removed);
+        removed
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn source(network: u8, host: u8) -> Source {
@@ -144,10 +123,10 @@ mod tests {
         queue.push(source(2, 1), 20);
         queue.push(source(2, 1), 21);
         let order: Vec<i32> =
-            std::iter::from_fn(|| queue.pop(|_| true, |_| true).map(|(_, item)| item)).collect();
+            std::iter::from_fn(|| queue.pop(&|_| true).map(|(_, item)| item)).collect();
         assert_eq!(order, [0, 20, 10, 21, 1, 2, 3]);
         assert_eq!(queue.len(), 0);
-        assert!(queue.networks.order.is_empty() && queue.networks.queues.is_empty());
+        assert!(queue.order.is_empty() && queue.below.is_empty());
     }
 
     #[test]
@@ -155,9 +134,9 @@ mod tests {
         let mut queue = FairQueue::new();
         queue.push(source(1, 1), 1);
         queue.push(source(2, 1), 2);
-        assert_eq!(queue.pop(|_| true, |s| s.network != source(1, 1).network).map(|(_, item)| item), Some(2));
-        assert_eq!(queue.pop(|_| false, |_| true), None);
-        assert_eq!(queue.pop(|_| true, |_| true).map(|(_, item)| item), Some(1));
+        assert_eq!(queue.pop(&|network| network != source(1, 1).network()).map(|(_, item)| item), Some(2));
+        assert_eq!(queue.pop(&|_| false), None);
+        assert_eq!(queue.pop(&|_| true).map(|(_, item)| item), Some(1));
     }
 
     #[test]
@@ -168,7 +147,24 @@ mod tests {
         assert!(queue.remove(source(1, 1), 1));
         assert!(!queue.remove(source(1, 1), 1));
         assert!(queue.remove(source(1, 1), 2));
-        assert_eq!((queue.len(), queue.pop(|_| true, |_| true)), (0, None));
-        assert!(queue.networks.order.is_empty());
+        assert_eq!((queue.len(), queue.pop(&|_| true)), (0, None));
+        assert!(queue.order.is_empty());
+    }
+
+    #[test]
+    fn networks_of_every_size_take_turns() {
+        let of = |customer: u16, network: u16| {
+            Source::of(Some(IpAddr::from([0x2001, 0xdb8, customer, network, 0, 0, 0, 1])))
+        };
+        let mut queue = FairQueue::new();
+        for network in 0..100 {
+            queue.push(of(1, network * 0x100), network);
+        }
+        queue.push(of(2, 1), 200);
+        assert_eq!(queue.before(of(3, 0)), 2, "customers take turns, however many networks they have");
+        assert_eq!(queue.pop(&|_| true).map(|(_, item)| item), Some(0));
+        assert_eq!(queue.pop(&|_| true).map(|(_, item)| item), Some(200));
+        assert!(queue.remove(of(1, 0x100), 1));
+        assert_eq!((queue.len(), queue.before(of(2, 1))), (98, 1));
     }
 }

@@ -1,8 +1,9 @@
 //! A bounded supply that no source can use up: what somebody may hold depends on what is left.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use ipnet::IpNet;
 
 use super::Source;
 
@@ -11,45 +12,48 @@ const TIMES_FREE: usize = 4;
 /// A sixteenth is kept for networks that hold nothing.
 const RESERVE: usize = 16;
 
-/// Dynamic thresholds: a network may hold four times what is free, an address four times what is free to its network,
-/// and the last sixteenth is for networks that hold nothing. One address alone gets five sevenths of everything; whoever
-/// comes after any number of greedy networks finds room until as many others have come as the reserve has units.
-/// Taking and giving back are O(1), and rows exist only for who holds something.
+/// Dynamic thresholds: a network may hold four times what is free, a network or an address in it four times what is free to
+/// the network around it, and the last sixteenth is for networks that hold nothing. One address alone gets five sevenths of
+/// everything; whoever comes after any number of greedy networks finds room until as many others have come as the reserve
+/// has units. Taking and giving back are O(1), and rows exist only for who holds something.
 #[derive(Debug)]
 pub struct Shares {
     limit: usize,
     used: usize,
-    networks: HashMap<IpAddr, usize>,
-    hosts: HashMap<IpAddr, usize>,
+    held: HashMap<IpNet, usize>,
 }
 
 impl Shares {
     /// A supply of `limit` units, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), used: 0, networks: HashMap::new(), hosts: HashMap::new() }
+        Self { limit: limit.max(1), used: 0, held: HashMap::new() }
     }
 
     /// Whether `weight` units would be given to this source now.
     pub fn allows(&self, source: Source, weight: usize) -> bool {
-        let free = self.limit.saturating_sub(self.used);
-        let of_network = held(&self.networks, source.network);
-        if of_network == 0 && weight <= free.min((self.limit / RESERVE).max(1)) {
-            return true;
-        }
-        let free = free.saturating_sub(self.limit / RESERVE);
-        let network_limit = free.saturating_mul(TIMES_FREE);
-        let host_limit = network_limit.saturating_sub(of_network).saturating_mul(TIMES_FREE);
-        weight <= free
-            && of_network.saturating_add(weight) <= network_limit
-            && held(&self.hosts, source.host).saturating_add(weight) <= host_limit
+        self.room(source.levels(), source.network(), weight)
     }
 
     /// Whether any address of a network would be given a unit.
-    pub(super) fn allows_network(&self, network: IpAddr) -> bool {
+    pub(super) fn allows_in(&self, network: IpNet) -> bool {
+        let source = Source::of(Some(network.addr()));
+        let around = source.levels().take_while(|level| level.prefix_len() <= network.prefix_len());
+        self.room(around, source.network(), 1)
+    }
+
+    fn room(&self, levels: impl Iterator<Item = IpNet>, widest: IpNet, weight: usize) -> bool {
         let free = self.limit.saturating_sub(self.used);
-        let of_network = held(&self.networks, network);
-        let threshold = free.saturating_sub(self.limit / RESERVE).saturating_mul(TIMES_FREE);
-        free > 0 && (of_network == 0 || of_network < threshold)
+        if self.held(widest) == 0 && weight <= free.min((self.limit / RESERVE).max(1)) {
+            return true;
+        }
+        let free = free.saturating_sub(self.limit / RESERVE);
+        let mut left = free;
+        weight <= free
+            && levels.into_iter().all(|network| {
+                let (most, held) = (left.saturating_mul(TIMES_FREE), self.held(network));
+                left = most.saturating_sub(held);
+                weight <= left
+            })
     }
 
     /// Takes `weight` units, if they are given.
@@ -58,39 +62,38 @@ impl Shares {
             return false;
         }
         self.used += weight;
-        *self.networks.entry(source.network).or_default() += weight;
-        *self.hosts.entry(source.host).or_default() += weight;
+        for network in source.levels() {
+            *self.held.entry(network).or_default() += weight;
+        }
         true
     }
 
     /// Gives back what was taken.
     pub fn give(&mut self, source: Source, weight: usize) {
         self.used = self.used.saturating_sub(weight);
-        give(&mut self.networks, source.network, weight);
-        give(&mut self.hosts, source.host, weight);
+        for network in source.levels() {
+            if let Some(row) = self.held.get_mut(&network) {
+                *row = row.saturating_sub(weight);
+                if *row == 0 {
+                    self.held.remove(&network);
+                }
+            }
+        }
     }
 
-    /// What the network and the address of a source hold.
-    pub(super) fn of(&self, source: Source) -> (usize, usize) {
-        (held(&self.networks, source.network), held(&self.hosts, source.host))
+    /// What a network holds, or an address.
+    pub(crate) fn held(&self, network: IpNet) -> usize {
+        self.held.get(&network).copied().unwrap_or(0)
     }
 
     /// What is held by all together.
     pub fn used(&self) -> usize {
         self.used
     }
-}
 
-fn held(rows: &HashMap<IpAddr, usize>, key: IpAddr) -> usize {
-    rows.get(&key).copied().unwrap_or(0)
-}
-
-fn give(rows: &mut HashMap<IpAddr, usize>, key: IpAddr, weight: usize) {
-    if let Some(row) = rows.get_mut(&key) {
-        *row = row.saturating_sub(weight);
-        if *row == 0 {
-            rows.remove(&key);
-        }
+    /// Whether nothing is left for anybody.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.used >= self.limit
     }
 }
 
@@ -127,6 +130,8 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn source(network: u8, host: u8) -> Source {
@@ -176,6 +181,29 @@ mod tests {
         let held: Vec<Held> = (0..40).map(|n| shares.take(source(n, 1), 1).unwrap()).collect();
         drop(held);
         let inner = shares.0.lock().unwrap();
-        assert_eq!((inner.used, inner.networks.len(), inner.hosts.len()), (0, 0, 0));
+        assert_eq!((inner.used, inner.held.len()), (0, 0));
+    }
+
+    /// A customer with a /48 has 65,536 networks of size /64, and is one customer all the same.
+    #[test]
+    fn a_customer_with_thousands_of_networks_is_one_customer() {
+        let of = |customer: u16, network: u16, host: u16| {
+            Source::of(Some(IpAddr::from([0x2001, 0xdb8, customer, network, 0, 0, 0, host])))
+        };
+        let mut shares = Shares::new(10_000);
+        for network in 0..u16::MAX {
+            shares.take(of(1, network, 1), 1);
+        }
+        assert!(shares.used() < 7600, "{}", shares.used());
+        for host in 0..8 {
+            assert!(shares.take(of(2, 1, host), 1), "another customer finds room");
+        }
+        // Within it, the networks are fair to each other.
+        let mut shares = Shares::new(10_000);
+        for network in 0..256 {
+            while shares.take(of(1, network, 1), 1) {}
+        }
+        assert!(shares.take(of(1, 0x8000, 1), 1), "a /56 beside a greedy one");
+        assert!(shares.take(of(2, 0, 1), 1), "a /48 beside a greedy one");
     }
 }

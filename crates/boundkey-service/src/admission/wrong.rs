@@ -87,7 +87,7 @@ impl<S: BuildHasher> WrongProofs<S> {
     }
 
     fn row<T>(&self, source: Source, at: impl FnOnce(&mut Row) -> T) -> T {
-        let hash = self.hasher.hash_one(source.network);
+        let hash = self.hasher.hash_one(source.network());
         let mut rows = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         let place = usize::try_from(hash % rows.len() as u64).unwrap_or(0);
         at(&mut rows[place])

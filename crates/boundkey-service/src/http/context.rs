@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Refused, problem_response};
+use super::arriving::within;
 use crate::context::CORRELATION_HEADER;
+use crate::spate::Kind;
 use crate::{Refusal, RequestContext, Service};
 
 /// The peer's address, put into a request's extensions by whoever accepted the connection.
@@ -47,15 +49,41 @@ async fn around(State(layer): State<Layer>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned());
     request.extensions_mut().insert(context.clone());
-    let patience = layer.service.config().limits.request_timeout;
-    let response = match tokio::time::timeout(patience, next.run(request)).await {
+    let limits = layer.service.config().limits;
+    let (request, body) = within(limits.read_timeout, request);
+    let response = match tokio::time::timeout(limits.request_timeout, next.run(request)).await {
+        Ok(response) if body.is_late() && !response.status().is_success() => late().into_response(),
         Ok(response) => response,
         Err(_) => Refusal::unavailable("the request took too long").into_response(),
     };
-    finish(response, &context, &method, path.as_deref().unwrap_or("(no route)"))
+    finish(&layer.service, response, &context, &method, path.as_deref().unwrap_or(NO_ROUTE))
 }
 
-fn finish(response: Response, context: &RequestContext, method: &Method, route: &str) -> Response {
+/// Where a request leads that no route answers.
+const NO_ROUTE: &str = "(no route)";
+
+fn late() -> Refusal {
+    Refusal::new(408, "request_timeout", "the body took too long to arrive")
+}
+
+/// The answer to a request that goes to no route at all.
+pub(crate) fn refuse(
+    service: &Service,
+    source: Option<IpAddr>,
+    method: &Method,
+    refusal: Refusal,
+) -> Response {
+    let context = RequestContext::new(service.entropy(), source, "public");
+    finish(service, refusal.into_response(), &context, method, NO_ROUTE)
+}
+
+fn finish(
+    service: &Service,
+    response: Response,
+    context: &RequestContext,
+    method: &Method,
+    route: &str,
+) -> Response {
     let status = response.status();
     let refused = response.extensions().get::<Refused>().cloned();
     let mut response = match &refused {
@@ -68,7 +96,7 @@ fn finish(response: Response, context: &RequestContext, method: &Method, route: 
         None if is_bare_refusal(&response) => bare(status, context),
         None => response,
     };
-    log(context, method, route, status, refused.as_ref().map(|r| &r.0));
+    log(service, context, method, route, status, refused.as_ref().map(|r| &r.0));
     let value = HeaderValue::from_str(&context.correlation).expect("hexadecimal digits are a header value");
     response.headers_mut().insert(HeaderName::from_static(CORRELATION_HEADER), value);
     response
@@ -83,7 +111,6 @@ fn is_bare_refusal(response: &Response) -> bool {
 
 fn bare(status: StatusCode, context: &RequestContext) -> Response {
     let (code, detail) = match status.as_u16() {
-        408 => ("request_timeout", "the request took too long to arrive"),
         413 => ("body_too_large", "the body is larger than this path takes"),
         415 => ("unsupported_media_type", "send JSON with `content-type: application/json`"),
         500.. => {
@@ -99,6 +126,7 @@ fn bare(status: StatusCode, context: &RequestContext) -> Response {
 }
 
 fn log(
+    service: &Service,
     context: &RequestContext,
     method: &Method,
     route: &str,
@@ -108,13 +136,19 @@ fn log(
     let status = status.as_u16();
     let id = context.correlation.as_str();
     let source = context.source.map(tracing::field::display);
+    let is_joins = status == 403 && route == JOIN;
+    let kind = if status >= 500 { Kind::Failed } else { Kind::Refused };
+    let strangers = refusal.is_some() && context.source.is_some() && !is_joins;
+    if strangers && !service.may_log(kind) {
+        return;
+    }
     match refusal {
         Some(refusal) if status >= 500 => tracing::error!(
             correlation_id = id, source, %method, route, status, code = refusal.problem.code,
             cause = refusal.cause.as_deref(), "request failed"
         ),
         // The join itself has said so, with more than this layer knows.
-        Some(refusal) if status == 403 && route == JOIN => tracing::debug!(
+        Some(refusal) if is_joins => tracing::debug!(
             correlation_id = id, source, %method, route, status, code = refusal.problem.code, "request refused"
         ),
         Some(refusal) => tracing::info!(

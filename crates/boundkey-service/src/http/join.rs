@@ -17,7 +17,7 @@ pub(super) async fn begin(
     body: Body,
 ) -> Result<Json<BeginAnswer>, Refusal> {
     let _room = room(&service, &body, &context)?;
-    let body = read(&service, body).await?;
+    let body = read(body).await?;
     boundkey_proto::receive_begin(&body).map_err(|error| Refusal::from_proto(&error))?;
     Ok(Json(join::begin(&service, service.now())))
 }
@@ -31,7 +31,7 @@ pub(super) async fn complete(
         Ok(room) => room,
         Err(refusal) => return refusal.into_response(),
     };
-    let body = match read(&service, body).await {
+    let body = match read(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
@@ -58,20 +58,15 @@ fn room(service: &Service, body: &Body, context: &RequestContext) -> Result<Held
     join::make_room(service, most.unwrap_or(PUBLIC_BODY).min(PUBLIC_BODY), context)
 }
 
-/// The whole body, within its limit and in time.
-async fn read(service: &Service, body: Body) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(service.config().limits.read_timeout, to_bytes(body, PUBLIC_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            use std::error::Error as _;
-            let too_large =
-                error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-            Err(if too_large {
-                Refusal::new(413, "body_too_large", "the body is larger than 65536 bytes")
-            } else {
-                Refusal::new(400, "malformed_request", "the body did not arrive whole").because(error)
-            })
+/// The whole body, within its limit.
+async fn read(body: Body) -> Result<Bytes, Refusal> {
+    to_bytes(body, PUBLIC_BODY).await.map_err(|error| {
+        use std::error::Error as _;
+        let too_large = error.source().is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+        if too_large {
+            Refusal::new(413, "body_too_large", "the body is larger than 65536 bytes")
+        } else {
+            Refusal::new(400, "malformed_request", "the body did not arrive whole").because(error)
         }
-        Err(_) => Err(Refusal::new(408, "request_timeout", "the body took too long to arrive")),
-    }
+    })
 }

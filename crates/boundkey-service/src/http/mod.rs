@@ -1,6 +1,7 @@
 //! The service as axum routers.
 
 mod answer;
+mod arriving;
 mod context;
 mod join;
 mod openapi;
@@ -13,6 +14,7 @@ use axum::extract::DefaultBodyLimit;
 
 use crate::Service;
 pub use context::PeerAddress;
+pub(crate) use context::refuse;
 pub(crate) use routes::Routes;
 
 /// The largest body that a public route takes.

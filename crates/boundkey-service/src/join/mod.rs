@@ -31,6 +31,7 @@ use boundkey_store::CommitError;
 use time::OffsetDateTime;
 
 use crate::admission::{Bounds, Entrance, Held, SharedShares, Source, TurnedAway, WrongProofs};
+use crate::spate::Kind;
 use crate::{Clock, Limits, Refusal, RequestContext, Service};
 pub(crate) use clients::Clients;
 use read::Snapshot;
@@ -398,11 +399,13 @@ impl Joining<'_> {
     /// through the answer.
     async fn refuse(&self, denial: Denial) -> Result<Lost, Lost> {
         let code = denial.code;
-        tracing::info!(
-            correlation_id = %self.context.correlation, source = self.context.source.map(tracing::field::display),
-            token = %self.received.request.token, code = denial.event.code.as_str(), refusal = code.as_str(),
-            proven = denial.proven, "join refused"
-        );
+        if denial.proven || self.service.may_log(Kind::Unproven) {
+            tracing::info!(
+                correlation_id = %self.context.correlation, source = self.context.source.map(tracing::field::display),
+                token = %self.received.request.token, code = denial.event.code.as_str(), refusal = code.as_str(),
+                proven = denial.proven, "join refused"
+            );
+        }
         let mut hold = Duration::ZERO;
         if denial.proven {
             self.service.joins().limiter.right(Source::of(self.context.source), self.now);

@@ -1,6 +1,10 @@
 //! The service on sockets: TLS for machines, a Unix socket for administration, and the work that no request asks for.
 
 mod connections;
+mod framing;
+mod guest;
+mod house;
+mod progress;
 mod socket;
 mod tls;
 
@@ -9,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::{Retention, Service, join};
 pub use boundkey_ca::ServerNames;
+pub use connections::ADMIN_DESCRIPTORS;
 pub use socket::{SocketError, bind_admin_socket};
 pub use tls::{ServerTls, TlsError, TlsSource};
 
@@ -60,25 +64,22 @@ pub async fn serve_router(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
     let config = listeners.certificate.server_config()?;
-    let limits = service.config().limits;
-    let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
     let retention = tokio::spawn(retention(service.clone()));
     let sweep = tokio::spawn(crate::sweep::run(service.clone()));
-    let bounds = (limits, service.clock());
-    let machines = connections::tls(listeners.tls, config, routes, bounds, &graceful, service.stopping());
     let administration = async {
         if let Some(listener) = listeners.admin {
-            connections::admin(listener, service.admin_router(), limits, &graceful, service.stopping()).await;
+            connections::admin(listener, &service).await;
         }
     };
     let stop = async {
         shutdown.await;
         service.stop();
+        tokio::time::sleep(DRAIN).await;
     };
-    tokio::join!(machines, administration, stop);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time");
+    tokio::select! {
+        _ = async { tokio::join!(connections::tls(listeners.tls, config, &service, routes), administration) } => {}
+        () = stop => tracing::warn!("some connections did not end in time"),
     }
     upkeep.abort();
     sweep.abort();
@@ -97,6 +98,9 @@ async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
         tokio::select! {
             _ = flush.tick() => {
                 turned_away = report_load(&service, turned_away);
+                for (what, left_out) in service.left_out() {
+                    tracing::warn!(what, left_out, "lines like these were left out of the log");
+                }
                 if let Err(refusal) = join::flush_refusals(&service, service.now()).await {
                     tracing::warn!(cause = refusal.cause, "counted refusals could not be written");
                 }

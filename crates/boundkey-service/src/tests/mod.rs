@@ -3,6 +3,7 @@
 mod admin;
 mod bootstrap;
 mod fixture;
+mod framing;
 mod http;
 mod join;
 mod overload;
@@ -13,6 +14,7 @@ mod schema;
 mod sequences;
 mod serve;
 mod shared;
+mod slow;
 mod specs;
 mod sweep;
 mod vectors;

@@ -6,30 +6,44 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use boundkey_ca::{ServerNames, inspect_leaf, spki_pin};
 use boundkey_keys::PrivateKey;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, ProtocolVersion, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::fixture::{CLUSTER, Fixture};
 use crate::authorities::pem;
-use crate::serve::{Listeners, ServerTls, SocketError, TlsError, TlsSource, bind_admin_socket, serve};
+use crate::serve::{Listeners, ServerTls, SocketError, TlsError, TlsSource, bind_admin_socket, serve_router};
 use crate::{Service, ServiceConfig};
 
-struct Served {
-    service: Service,
-    address: SocketAddr,
+pub(super) struct Served {
+    pub(super) service: Service,
+    pub(super) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<(), TlsError>>,
 }
 
+/// The test's clock stands in the past, the client's does not: a certificate that outlives both.
+pub(super) fn long_lived() -> ServiceConfig {
+    let mut config = ServiceConfig::new(CLUSTER);
+    config.lifetimes.server = Duration::from_secs(3000 * 86_400);
+    config
+}
+
 impl Served {
-    async fn start(config: ServiceConfig, admin: Option<&Path>) -> Self {
+    pub(super) async fn start(config: ServiceConfig, admin: Option<&Path>) -> Self {
+        Self::start_with(config, admin, Router::new()).await
+    }
+
+    /// With further routes on the TLS port.
+    pub(super) async fn start_with(config: ServiceConfig, admin: Option<&Path>, more: Router) -> Self {
         let service = Fixture::with(config).service;
         let tls = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = tls.local_addr().unwrap();
@@ -39,35 +53,46 @@ impl Served {
         let admin = admin.map(|path| bind_admin_socket(path, 0o600).unwrap());
         let (stop, stopped) = oneshot::channel();
         let until = async { drop(stopped.await) };
-        let task = tokio::spawn(serve(service.clone(), Listeners { tls, certificate, admin }, until));
+        let routes = service.public_router().merge(more);
+        let listeners = Listeners { tls, certificate, admin };
+        let task = tokio::spawn(serve_router(service.clone(), routes, listeners, until));
         Self { service, address, stop, task }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
 
-    async fn connect(&self, name: &str) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shake(TcpStream::connect(self.address).await?, name, &[]).await
+    }
+
+    /// A handshake on a connection that there is.
+    pub(super) async fn shake(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        protocols: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let root = self.service.authorities().tls.certificate_der().to_vec();
         roots.add(CertificateDer::from(root)).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let stream = TcpStream::connect(self.address).await?;
-        TlsConnector::from(Arc::new(config))
-            .connect(ServerName::try_from(name.to_owned()).unwrap(), stream)
-            .await
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 }
 
-const ASK: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+pub(super) const ASK: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
-async fn answer(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) -> String {
+pub(super) async fn answer(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) -> String {
     stream.write_all(ASK).await.unwrap();
     let mut text = Vec::new();
     // A peer that closes without a farewell is no matter here.
@@ -77,10 +102,7 @@ async fn answer(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + 
 
 #[tokio::test]
 async fn machines_reach_it_over_tls_under_all_its_names() {
-    // The test's clock stands in the past, the client's does not: a certificate that outlives both.
-    let mut config = ServiceConfig::new(CLUSTER);
-    config.lifetimes.server = Duration::from_secs(3000 * 86_400);
-    let served = Served::start(config, None).await;
+    let served = Served::start(long_lived(), None).await;
     for name in ["localhost", "127.0.0.1", "server.example.com"] {
         let stream = served.connect(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let (_, session) = stream.get_ref();
@@ -95,9 +117,25 @@ async fn machines_reach_it_over_tls_under_all_its_names() {
 }
 
 #[tokio::test]
+async fn the_server_chooses_the_suite_and_gives_no_tickets() {
+    let served = Served::start(long_lived(), None).await;
+    let mut stream = served.connect("localhost").await.unwrap();
+    let prefers = rustls::crypto::ring::default_provider().cipher_suites[0].suite();
+    assert_eq!(prefers, CipherSuite::TLS13_AES_256_GCM_SHA384, "the client");
+    stream.write_all(ASK).await.unwrap();
+    let mut text = Vec::new();
+    drop(stream.read_to_end(&mut text).await);
+    assert!(text.ends_with(b"ok\n"));
+    let (_, session) = stream.get_ref();
+    let suite = session.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, CipherSuite::TLS13_AES_128_GCM_SHA256);
+    assert_eq!(session.tls13_tickets_received(), 0);
+    served.end().await;
+}
+
+#[tokio::test]
 async fn who_says_nothing_is_sent_away_and_the_others_are_served() {
-    let mut config = ServiceConfig::new(CLUSTER);
-    config.lifetimes.server = Duration::from_secs(3000 * 86_400);
+    let mut config = long_lived();
     config.limits.handshake_timeout = Duration::from_millis(50);
     let served = Served::start(config, None).await;
     let mut silent = TcpStream::connect(served.address).await.unwrap();
@@ -139,9 +177,7 @@ async fn what_is_no_socket_is_left_alone() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_the_end_up() {
-    let mut config = ServiceConfig::new(CLUSTER);
-    config.lifetimes.server = Duration::from_secs(3000 * 86_400);
-    let served = Served::start(config, None).await;
+    let served = Served::start(long_lived(), None).await;
     let idle = served.connect("localhost").await.unwrap();
     let mut stopping = served.service.stopping();
     served.end().await;
