@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: the one place where people and CI find the project's longer jobs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to people")]
 
+mod attacks;
 mod bench;
 mod check;
 mod fuzz;
@@ -27,6 +28,7 @@ Verbs:
   quickstart   Build, then show the main job end to end on this machine (server, token, agent, certificates, renewal)
   test         Run every test, real components included (installs missing Debian packages when run as root)
   check        Formatting, clippy and documentation, warnings denied
+  attacks      Attackers of a real release server, and what machines, administrator and server feel (--seconds N, --only WORD)
   simulate     Clusters and machines in virtual time, with faults, clones and restores, judged step by step
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("check") => check::run(),
         Some("growth") => growth::run(rest),
+        Some("attacks") => attacks::run(rest),
         Some("herd") => herd::run(rest),
         Some("load") => load::run(rest),
         Some("simulate") => simulate::run(rest),

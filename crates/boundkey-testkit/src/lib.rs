@@ -14,6 +14,7 @@
 //! ```
 
 mod agent;
+pub mod attack;
 mod clock;
 mod cluster;
 mod dice;
@@ -21,6 +22,7 @@ mod direct;
 mod disk;
 pub mod growth;
 pub mod herd;
+mod machine;
 mod meter;
 mod process;
 mod proxy;
@@ -31,6 +33,7 @@ pub use clock::SteppedClock;
 pub use cluster::{Administrator, Cluster};
 pub use dice::Dice;
 pub use disk::SmallDisk;
+pub use machine::Machine;
 pub use meter::{processor_time, resident};
 pub use process::{Ran, Running, binary, find, run, wait_for};
 pub use proxy::{Direction, Proxy};

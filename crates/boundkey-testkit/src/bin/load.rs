@@ -4,16 +4,12 @@
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use std::cell::RefCell;
 
-use boundkey_client::config::{AgentConfig, Environment};
-use boundkey_client::join::{JoinPlan, Joiner};
-use boundkey_client::{HttpsTransport, SystemClock, SystemEntropy, Timeouts, Transport as _};
-use boundkey_keystore::MemoryKeystore;
-use boundkey_testkit::Cluster;
+use boundkey_client::SystemEntropy;
+use boundkey_testkit::{Cluster, Machine, processor_time};
 use tokio::task::LocalSet;
 
 const HELP: &str = "\
@@ -24,12 +20,6 @@ Usage: load [--machines N] [--clients N]
   --machines N   How many (default 2000)
   --clients N    Joins under way at a time (default 32)
 ";
-
-struct Machine {
-    plan: JoinPlan,
-    keystore: MemoryKeystore,
-    transport: HttpsTransport,
-}
 
 /// One phase, as it was measured.
 struct Phase {
@@ -59,7 +49,7 @@ fn main() -> ExitCode {
         }
     }
     let mut cluster = Cluster::start("load");
-    let mut all = enrol(&cluster, machines);
+    let mut all = Machine::enrol(&cluster, "m", machines);
     let server = cluster.server().id();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     println!(
@@ -89,33 +79,6 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn enrol(cluster: &Cluster, machines: usize) -> Vec<Machine> {
-    let names: Vec<String> = (0..machines).map(|number| format!("m-{number}")).collect();
-    let clock = Arc::new(SystemClock);
-    let mut all = Vec::with_capacity(machines);
-    for some in names.chunks(500) {
-        let words = ["enroll", "--roles", "Node", "--server", cluster.address(), "--format", "json"];
-        let arguments: Vec<&str> = words.into_iter().chain(some.iter().map(String::as_str)).collect();
-        let printed = cluster.ctl(&arguments).success();
-        let printed: serde_json::Value = serde_json::from_str(&printed).expect("enroll prints JSON");
-        for enrolled in printed.as_array().expect("one for each machine") {
-            let text = enrolled["config"].as_str().expect("a finished config");
-            let config = AgentConfig::parse(text.as_bytes(), "(enrolled)", Environment::default());
-            let mut config = config.expect("what enroll writes is a config");
-            let trust = config.trust.load().expect("a pin");
-            let plan = JoinPlan::of_config(&mut config, "load");
-            let transport = HttpsTransport::new(
-                config.server.clone(),
-                trust,
-                Arc::<SystemClock>::clone(&clock),
-                Timeouts::default(),
-            );
-            all.push(Machine { plan, keystore: MemoryKeystore::default(), transport });
-        }
-    }
-    all
-}
-
 /// Every machine joins once. `kept`: on the connection that it has, and keeps it.
 async fn run(machines: Vec<Machine>, kept: bool, clients: usize, server: u32) -> (Vec<Machine>, Phase) {
     let joins = machines.len();
@@ -130,20 +93,13 @@ async fn run(machines: Vec<Machine>, kept: bool, clients: usize, server: u32) ->
             loop {
                 let Some(mut machine) = queue.borrow_mut().pop_front() else { break };
                 let began = Instant::now();
-                let mut joiner = Joiner {
-                    keystore: &mut machine.keystore,
-                    transport: &mut machine.transport,
-                    plan: &machine.plan,
-                    clock: &SystemClock,
-                    entropy: &entropy,
-                };
-                let joined = joiner.join().await;
+                let joined = machine.join(&entropy).await;
                 let took = began.elapsed();
                 if let Err(error) = joined {
                     panic!("a machine is not in: {error}");
                 }
                 if !kept {
-                    machine.transport.disconnect();
+                    machine.disconnect();
                 }
                 let mut done = done.borrow_mut();
                 done.0.push(machine);
@@ -178,13 +134,4 @@ impl Phase {
             format!("{:.1?}", at(100)),
         )
     }
-}
-
-/// What a process has used so far, by the kernel's count of ticks (10 ms).
-fn processor_time(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the server runs");
-    // After the name, which is in parentheses: state is the first field, utime the twelfth.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }

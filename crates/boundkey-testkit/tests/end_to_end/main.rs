@@ -2,6 +2,7 @@
 
 mod administration;
 mod answers;
+mod attacks;
 mod bad_input;
 mod certificates;
 mod faults;
