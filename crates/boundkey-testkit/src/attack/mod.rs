@@ -64,7 +64,7 @@ impl Scale {
             places: 10_000,
             networks: 680,
             readers: 300,
-            revoked: 20_000,
+            revoked: 200_000,
             names: 60,
             instances: 400_000,
             descriptors: 1024,

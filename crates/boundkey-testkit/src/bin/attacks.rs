@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         }
     }
     let settings = Settings {
-        config: String::new(),
+        config: format!("limits: {{connections: {}}}\n", Scale::full().places),
         machines: 400,
         pace: Pace { lanes: 4, pause: Duration::from_millis(40), patience: Duration::from_secs(30) },
         before: Duration::from_secs(3),

@@ -89,7 +89,7 @@ fn siege(how: Silence) {
 }
 
 fn slow(stall: Stall) -> SlowReader {
-    SlowReader { stall, readers: 100, networks: 20, revoked: 20_000 }
+    SlowReader { stall, readers: 100, networks: 20, revoked: 80_000 }
 }
 
 fn flood(flood: Flood) -> Flooder {
