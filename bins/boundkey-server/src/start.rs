@@ -48,7 +48,9 @@ fn fit_connections(connections: &mut usize, descriptors: usize) {
     let most = descriptors.saturating_sub(KEPT_BACK).max(FEWEST);
     if *connections > most {
         tracing::warn!(
-            configured = *connections, connections = most, descriptors,
+            configured = *connections,
+            connections = most,
+            descriptors,
             "limits.connections is {connections}, and this process may have {descriptors} open files: {most} connections are \
              taken; raise the hard limit (LimitNOFILE= of the unit, `ulimit -Hn`), or lower limits.connections"
         );

@@ -49,9 +49,7 @@ mod standard;
 pub use format::{Format, FormatOption, print_as};
 pub use log::{Level, Log, LogFormat, LogOptions, start_log};
 pub use pages::{CompletionOptions, ManOptions, completions, man};
-pub use program::{
-    Usage, guard_memory, need_descriptors, raise_descriptors, run, run_mending, survive,
-};
+pub use program::{Usage, guard_memory, need_descriptors, raise_descriptors, run, run_mending, survive};
 pub use question::{Unconfirmed, ask};
 pub use service_manager::{Notice, tell_service_manager};
 pub use standard::{announce, print, print_bytes, say, stream, stream_bytes};

@@ -66,7 +66,8 @@ impl Spates {
 
     /// What was left out since this was asked the last time.
     pub(crate) fn left_out(&self) -> Vec<(&'static str, u64)> {
-        let counted = KINDS.iter().map(|(kind, what, _)| (*what, std::mem::take(&mut self.of(*kind).left_out)));
+        let counted =
+            KINDS.iter().map(|(kind, what, _)| (*what, std::mem::take(&mut self.of(*kind).left_out)));
         counted.filter(|(_, count)| *count > 0).collect()
     }
 }

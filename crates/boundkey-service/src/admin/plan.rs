@@ -249,22 +249,6 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Entries under a prefix, at most about `limit`.
-pub(super) async fn every(
-    service: &Service,
-    prefix: &str,
-    limit: usize,
-    now: OffsetDateTime,
-) -> Result<Vec<StoredEntry>, Refusal> {
-    let (mut entries, mut pages) = (Vec::new(), Pages::of(prefix));
-    while entries.len() < limit
-        && let Some(page) = pages.next(service, now).await?
-    {
-        entries.extend(page);
-    }
-    Ok(entries)
-}
-
 /// The token's record key and its enrolment's: always read together.
 pub(super) fn token_keys(name: &str) -> (String, String) {
     (keys::token(name), keys::enrolment(name))

@@ -122,8 +122,7 @@ mod tests {
         queue.push(source(1, 2), 10);
         queue.push(source(2, 1), 20);
         queue.push(source(2, 1), 21);
-        let order: Vec<i32> =
-            std::iter::from_fn(|| queue.pop(&|_| true).map(|(_, item)| item)).collect();
+        let order: Vec<i32> = std::iter::from_fn(|| queue.pop(&|_| true).map(|(_, item)| item)).collect();
         assert_eq!(order, [0, 20, 10, 21, 1, 2, 3]);
         assert_eq!(queue.len(), 0);
         assert!(queue.order.is_empty() && queue.below.is_empty());

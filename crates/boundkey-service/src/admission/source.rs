@@ -52,7 +52,9 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            IpAddr::V6(v6) if u128::from(v6) >> 112 == USERS => write!(f, "user {}", u128::from(v6) << 16 >> 96),
+            IpAddr::V6(v6) if u128::from(v6) >> 112 == USERS => {
+                write!(f, "user {}", u128::from(v6) << 16 >> 96)
+            }
             address => address.fmt(f),
         }
     }

@@ -55,13 +55,12 @@ impl Joining<'_> {
     pub(super) fn count_refusal(&self, denial: &Denial) {
         let by = if denial.proven { By::Known } else { By::Strangers };
         let notes = denial.event.notes.iter().map(ToString::to_string).collect();
-        self.count(by, denial.event.code, notes);
+        self.count(by, denial.event.code.as_str(), notes);
     }
 
     /// A new client of a token that has as many as it may.
     pub(super) fn count_full(&self) {
-        let token = self.received.request.token.as_str();
-        self.service.joins().refusals.count(token, self.context, "denied_too_many_clients", self.now);
+        self.count(By::Known, "denied_too_many_clients", Vec::new());
     }
 
     pub(super) fn count_confirm(&self, confirm: &Confirm) {
@@ -69,11 +68,11 @@ impl Joining<'_> {
         if confirm.reason == ConfirmReason::CloneSuspected && refusals.suspicious(self.snapshot.uid) {
             let token = self.received.request.token.as_str();
             tracing::warn!(correlation_id = %self.context.correlation, token, "clone suspected");
-            self.count(By::Known, EventCode::CloneSuspected, Vec::new());
+            self.count(By::Known, EventCode::CloneSuspected.as_str(), Vec::new());
         }
     }
 
-    fn count(&self, by: By, code: EventCode, notes: Vec<String>) {
+    fn count(&self, by: By, code: &'static str, notes: Vec<String>) {
         let whose = match &self.snapshot.token {
             Some(_) => Whose::Token(self.received.request.token.to_string()),
             None => Whose::Unknown,
@@ -81,7 +80,7 @@ impl Joining<'_> {
         self.service.joins().refusals.ledger().count(Refused {
             by,
             whose,
-            code: code.as_str(),
+            code,
             network: Network::of(self.context.source),
             seen: Seen { correlation: self.context.correlation.clone(), at: self.now },
             notes,

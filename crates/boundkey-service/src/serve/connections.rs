@@ -199,7 +199,12 @@ impl Desk {
     }
 
     /// One request, and the answer that goes back.
-    async fn answer(&self, guest: &Guest, peer: Option<IpAddr>, request: Request<Incoming>) -> Response<Leaving> {
+    async fn answer(
+        &self,
+        guest: &Guest,
+        peer: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Response<Leaving> {
         let under_way = UnderWay::new(guest, Phase::Arriving);
         let (http1, fault) = (request.version() < Version::HTTP_2, fault(&request));
         let mut request = request.map(|body| Body::new(Arriving::new(body, under_way.clone())));

@@ -150,8 +150,7 @@ impl Progress {
                 self.stretch = Some((now, self.written));
             }
         }
-        let (old, last) =
-            (self.accepted + patience.age, self.accepted + patience.age + patience.farewell);
+        let (old, last) = (self.accepted + patience.age, self.accepted + patience.age + patience.farewell);
         if last <= now {
             return Verdict::End("its last requests took too long");
         }

@@ -71,7 +71,10 @@ async fn requests_whose_frame_is_in_doubt_are_refused_and_the_connection_ends() 
         ("an ordinary one", "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned()),
         ("an empty Host", "GET /healthz HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n".to_owned()),
         ("HTTP/1.0 without Host", "GET /healthz HTTP/1.0\r\n\r\n".to_owned()),
-        ("a Host of IPv6", "GET /healthz HTTP/1.1\r\nhost: [::1]:443\r\nconnection: close\r\n\r\n".to_owned()),
+        (
+            "a Host of IPv6",
+            "GET /healthz HTTP/1.1\r\nhost: [::1]:443\r\nconnection: close\r\n\r\n".to_owned(),
+        ),
         (
             "absolute form",
             "GET http://other/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),

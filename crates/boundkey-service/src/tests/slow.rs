@@ -86,7 +86,13 @@ fn rows() -> Vec<Row> {
     let begin = b"POST /v1/join/begin HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{";
     vec![
         row("TCP and nothing", How::Plain(b""), b"", handshake, 10),
-        row("half a ClientHello", How::Plain(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), b"", handshake, 10),
+        row(
+            "half a ClientHello",
+            How::Plain(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+            b"",
+            handshake,
+            10,
+        ),
         row("TLS and nothing", How::Http1, b"", silence, 16),
         row("TLS for HTTP/2 and nothing", How::Http2, b"", silence, 16),
         row("`P`", How::Http1, b"P", silence, 16),
@@ -96,10 +102,7 @@ fn rows() -> Vec<Row> {
             drips: b"a: b\r\n".to_vec(),
             ..row("a head, drop by drop", How::Http1, b"GET /healthz HTTP/1.1\r\n", silence, 16)
         },
-        Row {
-            answer: "HTTP/1.1 408 ",
-            ..row("half a body", How::Http1, begin, read, 15)
-        },
+        Row { answer: "HTTP/1.1 408 ", ..row("half a body", How::Http1, begin, read, 15) },
         Row {
             drips: b" ".to_vec(),
             answer: "HTTP/1.1 408 ",
@@ -115,10 +118,22 @@ fn rows() -> Vec<Row> {
             reads: false,
             ..row("an answer never read", How::Http1, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n", read, 15)
         },
-        row("an answer of HTTP/2 with no window", How::Http2, &[hello2(0), get_large(true)].concat(), read, 15),
+        row(
+            "an answer of HTTP/2 with no window",
+            How::Http2,
+            &[hello2(0), get_large(true)].concat(),
+            read,
+            15,
+        ),
         Row {
             drips: frame(8, 0, 1, &200_u32.to_be_bytes()),
-            ..row("an answer of HTTP/2, drop by drop", How::Http2, &[hello2(1), get_large(true)].concat(), read, 15)
+            ..row(
+                "an answer of HTTP/2, drop by drop",
+                How::Http2,
+                &[hello2(1), get_large(true)].concat(),
+                read,
+                15,
+            )
         },
         Row {
             drips: [7_u8; 8].iter().flat_map(|_| frame(6, 0, 0, &[0; 8])).collect(),
