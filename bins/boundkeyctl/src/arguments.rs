@@ -282,10 +282,10 @@ pub(crate) struct LockOptions {
     #[arg(long, alias = "bot-instance-id", group = "target")]
     pub(crate) bot_instance: Option<String>,
     /// Why, for administrators: whoever is locked out is never told
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
     /// What whoever is locked out is told: a thief reads it too
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) public_message: Option<String>,
     /// How long (30s, 15m, 24h, 7d); without it until it is removed
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -131,7 +131,7 @@ fn an_administrator_stores_no_hidden_characters_in_a_lock() {
         let said = cluster.ctl(&["lock", "--token", "web", "--message", &text]).failure();
         assert!(said.contains("without control or invisible characters"), "{said}");
         let said = cluster.ctl(&["lock", "--host", &text]).failure();
-        assert!(said.contains("spec.target and spec.message are one line each"), "{said}");
+        assert!(said.contains("spec.public_message are one line each"), "{said}");
     }
     assert!(cluster.ctl(&["get", "locks", "--format", "json"]).success().trim() == "[]");
 }
