@@ -242,7 +242,10 @@ impl Store for Connected {
         now: OffsetDateTime,
     ) -> Result<Range, StoreError> {
         self.point(Point::BeforeStore).await;
-        let page = self.store.range(prefix, after, limit, now).await;
+        let mut page = self.store.range(prefix, after, limit, now).await;
+        if let (Ok(page), Some(Sabotage::StoreHidesMarks)) = (&mut page, self.hub.lock().sabotage) {
+            page.entries.retain(|entry| !entry.key.starts_with("void/"));
+        }
         self.point(Point::AfterStore).await;
         page
     }

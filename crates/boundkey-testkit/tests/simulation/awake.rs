@@ -45,6 +45,12 @@ fn a_lock_on_one_of_many_clients_that_is_not_read_is_noticed() {
 }
 
 #[test]
+fn marks_of_what_was_revoked_together_that_are_not_read_are_noticed() {
+    let failure = caught(Sabotage::StoreHidesMarks, MANY_REVOKED);
+    assert!(failure.fault.contains("keeps certificate"), "{}", failure.fault);
+}
+
+#[test]
 fn certificates_of_many_that_come_onto_no_list_are_noticed() {
     let failure = caught(Sabotage::StoreLosesRevocations, MANY_REVOKED);
     assert!(failure.fault.contains("is on no list"), "{}", failure.fault);
