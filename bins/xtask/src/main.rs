@@ -32,7 +32,7 @@ Verbs:
   simulate     Clusters and machines in virtual time, with faults, clones and restores, judged step by step
   bench        Whole-process figures of the release binaries, as a table
   fuzz         Every fuzz target for a minute each: `cargo xtask fuzz --help`
-  growth       Old events and expired rows go, a million of each, while machines join: how long these wait (--rows N)
+  growth       Old events, expired rows and revoked clients go, a million of each, while machines join: how long these wait (--rows N)
   herd         A hundred thousand machines after an outage or a power cut, in virtual time (--machines N, --seed N)
   load         A real release server under joins over TLS: joins a second, and what each costs it (--machines N, --clients N)
   model        Search the lifecycle's model, a million states of each scenario: `cargo xtask model --help`

@@ -1,4 +1,5 @@
-//! A SQLite store that has grown: how long joins wait while old events and expired rows go.
+//! A SQLite store that has grown: how long joins wait while old events and expired rows go, and while very many clients of
+//! a leaked static key are thrown out.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -7,13 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use boundkey_keys::MasterKey;
+use boundkey_api::VerbRequest;
+use boundkey_keys::{MasterKey, PrivateKey};
+use boundkey_lifecycle::{
+    CaKind, Enrolment, Hash32, Identity, InstanceRecord, IssuedCertificate, LastAttempt, MachineFacts, Trail,
+    Uid,
+};
 use boundkey_proto::JoinKindName;
-use boundkey_service::admin::apply_resources;
+use boundkey_service::admin::{apply_resources, carry_out_verb};
+use boundkey_service::revocation::put_instance;
 use boundkey_service::{
     OnBlockingThreads, Parts, Retention, Service, ServiceConfig, SystemClock, SystemEntropy, read_resources,
+    sweep,
 };
-use boundkey_store::records::{EventRecord, Record as _, RevokedRecord};
+use boundkey_store::records::{
+    EnrolmentRecord, EventRecord, InstanceEntry, Record as _, RevokedRecord, TokenRecord,
+};
 use boundkey_store::{Batch, Store as _, Write, keys};
 use boundkey_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -23,6 +33,8 @@ use crate::direct::{CLUSTER, Direct};
 
 /// Rows in one commit, while the store is filled.
 const PER_COMMIT: usize = 2000;
+/// The token that many share.
+const MANY: &str = "many";
 /// Between two joins of one client, so that the machine is not busy with joins alone.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -33,6 +45,8 @@ pub struct Growth {
     pub events: usize,
     /// Rows that expired two days ago: half of them revocations, half of them clients of a shared token.
     pub expired: usize,
+    /// Clients of a shared token, which are revoked together.
+    pub revoked: usize,
     /// Machines, which renew in turn.
     pub machines: usize,
     /// Joins under way at a time.
@@ -74,6 +88,8 @@ impl Growth {
         site.phase("while expired rows go", purge(store)).await;
         let service = site.service.clone();
         site.phase("while old events go", retain(service)).await;
+        let service = site.service.clone();
+        site.phase("while many are revoked", reset(service)).await;
         // Something else that goes through many rows gets a line here.
         site.phase("after", nothing()).await;
         site.phases
@@ -94,6 +110,21 @@ async fn retain(service: Service) -> u64 {
         dropped += retention.look(&service, instant).await.expect("the store answers").by_age;
     }
     dropped
+}
+
+/// The verb, and what comes behind it until every certificate is listed.
+async fn reset(service: Service) -> u64 {
+    let store = service.store();
+    let left = async || store.measure("instance/").await.expect("the store reads").entries;
+    let before = left().await;
+    let sweep = tokio::spawn(sweep::run(service.clone()));
+    let (context, request) = (service.own_context(), VerbRequest::default());
+    carry_out_verb(&service, &context, MANY, "reset", &request).await.expect("a reset");
+    while store.measure(keys::VOID).await.expect("the store reads").entries > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    sweep.abort();
+    before - left().await
 }
 
 /// The wall clock.
@@ -153,6 +184,29 @@ impl Site {
         for part in numbers(self.growth.expired).chunks(PER_COMMIT) {
             self.put(part.iter().map(|number| self.expired(*number, now)).collect()).await;
         }
+        let uid = self.share(now).await;
+        for part in numbers(self.growth.revoked).chunks(PER_COMMIT) {
+            let client = |number: &usize| put_instance(uid, &client(*number, now));
+            self.put(part.iter().map(client).collect()).await;
+        }
+    }
+
+    /// A token that many clients share.
+    async fn share(&self, now: OffsetDateTime) -> Uid {
+        let key = PrivateKey::ed25519_from_seed(&[5; 32]).public_key().clone();
+        let yaml = format!(
+            "kind: token\nversion: v2\nmetadata: {{name: {MANY}}}\nspec:\n  roles: [Node]\n  join_method: bound_keypair\n  \
+             bound_keypair:\n    onboarding: {{initial_public_key: \"{}\"}}\n    recovery: {{mode: insecure}}\n",
+            key.to_openssh()
+        );
+        let resources = read_resources(yaml.as_bytes()).expect("a good token");
+        let service = &self.service;
+        apply_resources(service, &service.own_context(), &resources, false).await.expect("applied");
+        let token = service.load::<TokenRecord>(&keys::token(MANY), now).await.expect("the store reads");
+        let uid = token.expect("it was applied").record.uid;
+        let enrolment = Enrolment { bound_public_key: Some(key), shared: true, ..Enrolment::default() };
+        self.put(vec![Write::record(keys::enrolment(MANY), &EnrolmentRecord { uid, enrolment })]).await;
+        uid
     }
 
     async fn put(&self, writes: Vec<Write>) {
@@ -193,6 +247,33 @@ impl Site {
         let file = bytes(&self.path) + bytes(&self.path.with_extension("sqlite-wal"));
         self.phases.push(Phase { title, wall, joins, dropped, file });
     }
+}
+
+/// With a certificate of each kind.
+fn client(number: usize, now: OffsetDateTime) -> InstanceEntry {
+    let identity = Identity::Host(format!("{number:08x}-0000-8000-8000-000000000000"));
+    let expires_at = now + time::Duration::DAY;
+    let issued = [(CaKind::Host, format!("5{number:039x}")), (CaKind::SshHost, format!("{number:016x}"))];
+    let issued = issued.map(|(ca, serial)| IssuedCertificate { ca, serial, expires_at });
+    let last_attempt = LastAttempt {
+        attempt: Hash32([1; 32]),
+        presented: None,
+        identity: identity.clone(),
+        issued_at: now,
+        certified: Hash32([2; 32]),
+        granted: Hash32([3; 32]),
+    };
+    let record = InstanceRecord {
+        identity,
+        last_attempt,
+        certificates_expire_at: expires_at,
+        revoked: false,
+        issued: issued.into(),
+        last_joined_at: now,
+        facts: MachineFacts { hostname: format!("runner-{number}"), ..MachineFacts::default() },
+        passed: Trail::default(),
+    };
+    InstanceEntry { token: MANY.to_owned(), record }
 }
 
 fn old_event(number: usize, now: OffsetDateTime) -> Write {
@@ -246,11 +327,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn twenty_thousand_old_rows_go_while_machines_join() {
-        let (events, expired) = (20_000, 20_000);
+        let (events, expired, revoked) = (20_000, 20_000, 10_000);
         let watched = Duration::from_millis(200);
-        let phases = Growth { events, expired, machines: 20, clients: 2, watched }.run().await;
+        let phases = Growth { events, expired, revoked, machines: 20, clients: 2, watched }.run().await;
         let dropped: Vec<u64> = phases.iter().map(|phase| phase.dropped).collect();
-        assert_eq!(dropped, [0, expired as u64, events as u64, 0]);
+        assert_eq!(dropped, [0, expired as u64, events as u64, revoked as u64, 0]);
         for phase in &phases {
             assert!(phase.joins.len() >= 5, "{}: {} joins", phase.title, phase.joins.len());
             let longest = *phase.joins.last().unwrap();

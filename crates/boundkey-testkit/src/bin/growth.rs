@@ -1,4 +1,4 @@
-//! `cargo xtask growth`: a store with a million old events and a million expired rows is swept while machines join.
+//! `cargo xtask growth`: a store with a million old events, expired rows and clients to revoke is swept while machines join.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report for people")]
 
 use std::process::ExitCode;
@@ -11,7 +11,8 @@ Fills a SQLite store and lets machines join it in this process, before, while an
 
 Usage: growth [--rows N] [--machines N] [--clients N]
 
-  --rows N       Old events, and as many expired rows (default 1000000: about 2 GiB in the directory for temporary files)
+  --rows N       Old events, and as many expired rows and clients to revoke (default 1000000: about 3 GiB in the directory for
+                 temporary files)
   --machines N   How many renew in turn (default 1000)
   --clients N    Joins under way at a time (default 4)
 ";
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         }
     }
     let watched = Duration::from_secs(10);
-    let growth = Growth { events: rows, expired: rows, machines, clients, watched };
+    let growth = Growth { events: rows, expired: rows, revoked: rows, machines, clients, watched };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let phases = runtime.block_on(growth.run());
     println!(
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     for phase in &phases {
         println!("{}", row(phase));
     }
-    if phases.iter().map(|phase| phase.dropped).sum::<u64>() == 2 * rows as u64 {
+    if phases.iter().map(|phase| phase.dropped).sum::<u64>() == 3 * rows as u64 {
         ExitCode::SUCCESS
     } else {
         eprintln!("growth: not all of the old rows went");
