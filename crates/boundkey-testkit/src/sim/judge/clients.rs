@@ -24,10 +24,8 @@ impl Judge {
                     }
                     views.clients.insert(key.clone(), issued);
                 }
-                Write::Delete { key } if key.starts_with("instance/") => {
-                    if views.clients.remove(key).is_some() {
-                        return Err(format!("{key} is removed, and nobody revoked it"));
-                    }
+                Write::Delete { key } if views.clients.contains_key(key) => {
+                    return Err(format!("{key} is removed, and nobody revoked it"));
                 }
                 _ => {}
             }
