@@ -15,11 +15,14 @@ use crate::output::{Table, strip_revisions};
 /// get wider where a later page needs it.
 pub(crate) struct Listing<T> {
     format: Format,
-    table: Option<(Table, fn(&T) -> Vec<String>)>,
+    table: Option<Rows<T>>,
     /// Without their revisions in YAML, which is for people.
     resources: bool,
     begun: bool,
 }
+
+/// A table, and what stands in a row of it.
+type Rows<T> = (Table, fn(&T) -> Vec<String>);
 
 /// What was listed.
 #[derive(Default)]
