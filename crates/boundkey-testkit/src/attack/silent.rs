@@ -76,7 +76,8 @@ impl Attack for Silent {
                 (target.clone(), Rc::clone(&effort), Rc::clone(&opening), Rc::clone(&tried));
             let Self { how, networks, places, .. } = *self;
             held.spawn_local(async move {
-                let from = network(slot % networks);
+                // The last networks come when the others have all that is left: theirs is the reserve.
+                let from = network(slot * networks / places);
                 let mut first = true;
                 loop {
                     let Ok(permit) = opening.acquire().await else { return };
