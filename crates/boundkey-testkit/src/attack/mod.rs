@@ -79,6 +79,8 @@ pub struct Effort {
     pub connections: Cell<u64>,
     /// Requests or frames that ask for work.
     pub requests: Cell<u64>,
+    /// Joins that were admitted.
+    pub admitted: Cell<u64>,
     /// Connections that the server closed, or did not take.
     pub ended: Cell<u64>,
     /// He has all that he wanted: from here on it is measured for its time.

@@ -48,6 +48,8 @@ pub struct Measured {
     pub name: String,
     /// Connections that the attacker made, requests, and connections that were ended.
     pub effort: (u64, u64, u64),
+    /// Joins of the attacker's that were admitted.
+    pub admitted: u64,
     /// What the attacker says of it.
     pub note: String,
     /// Joins of honest machines before.
@@ -101,6 +103,7 @@ pub fn run(attack: &mut dyn Attack, settings: &Settings) -> Measured {
     Measured {
         name: attack.name(),
         effort: (effort.connections.get(), effort.requests.get(), effort.ended.get()),
+        admitted: effort.admitted.get(),
         note: effort.note.take(),
         before,
         during,

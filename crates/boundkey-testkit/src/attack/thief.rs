@@ -145,6 +145,7 @@ impl Attack for Thief {
                             }
                             let Ok(answer) = forger.join(&mut claim).await else { break };
                             add(&effort.requests, 1);
+                            add(&effort.admitted, u64::from(answer.is_ok()));
                             *codes.borrow_mut().entry(answer.err().unwrap_or_default()).or_default() += 1;
                             effort.note.replace(told(&codes.borrow()));
                         }
