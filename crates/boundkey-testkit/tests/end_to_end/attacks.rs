@@ -38,6 +38,7 @@ fn holds(attack: impl Attack) {
     holds_for(attack, CONNECTIONS, Duration::from_secs(2));
 }
 
+#[expect(clippy::print_stdout, reason = "the figures of a test")]
 fn holds_for(mut attack: impl Attack, connections: usize, during: Duration) {
     let settings = Settings {
         config: limits(connections),
