@@ -33,5 +33,11 @@ pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
 
 /// Nothing, or an authority without a user.
 fn is_host(text: &[u8]) -> bool {
-    text.is_empty() || !text.contains(&b'@') && Authority::try_from(text).is_ok()
+    let Ok(authority) = Authority::try_from(text) else { return text.is_empty() };
+    let port = authority.as_str().strip_prefix(authority.host());
+    port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_digits))
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -189,7 +189,7 @@ impl<S> Wire<S> {
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
-            Poll::Ready(Ok(bytes)) => self.guest.progress().wrote(*bytes),
+            Poll::Ready(Ok(bytes)) => self.guest.progress().wrote(*bytes, Instant::now()),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.guest.progress().stuck(true, Instant::now()),
         }

@@ -3,7 +3,7 @@
 //! | what the peer keeps the server waiting for | ends |
 //! |---|---|
 //! | anything, with no request under way: its handshake, a request's head, the next request | after `silence`; [`GRACE`] for a farewell |
-//! | taking an answer, or anything else that the socket does not get rid of | when less than [`PACE`] bytes went in `silence` |
+//! | taking an answer, or anything else that the socket does not get rid of | when the next [`PACE`] bytes take longer than `silence` |
 //! | a body | the request's own matter: 408 after `silence`, and then the first row |
 //! | nothing: it is served, again and again | no new requests after `age`; the end `farewell` later |
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bytes of answers that have to leave in each stretch of `silence`.
+/// So many bytes have to leave within `silence`, and then as many again.
 pub(super) const PACE: u64 = 16 * 1024;
 
 /// For whoever says nothing: to take the farewell that HTTP has for it.
@@ -61,7 +61,7 @@ pub(super) struct Progress {
     idle: Instant,
     written: u64,
     stuck: bool,
-    /// Since when something leaves, and what was written before.
+    /// While something leaves: since when the next bytes are due, and what was written before.
     stretch: Option<(Instant, u64)>,
     retired: bool,
 }
@@ -93,8 +93,11 @@ impl Progress {
     }
 
     /// The socket took so many bytes.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.written += bytes as u64;
+        self.stretch = self.stretch.map(|(since, before)| {
+            if self.written - before < PACE { (since, before) } else { (now, self.written) }
+        });
     }
 
     /// The socket takes no more for now, or has taken everything.
@@ -140,15 +143,12 @@ impl Progress {
                 next = next.min(due);
             }
         }
-        if let Some((since, before)) = self.stretch {
+        if let Some((since, _)) = self.stretch {
             let due = since + patience.silence;
-            if due > now {
-                next = next.min(due);
-            } else if self.written - before < PACE {
+            if due <= now {
                 return Verdict::End("it does not read its answers");
-            } else {
-                self.stretch = Some((now, self.written));
             }
+            next = next.min(due);
         }
         let (old, last) = (self.accepted + patience.age, self.accepted + patience.age + patience.farewell);
         if last <= now {
@@ -215,11 +215,11 @@ mod tests {
         let (mut progress, at) = start();
         progress.step(None, Some(Phase::Leaving), at(5));
         for n in 0..20 {
-            progress.wrote(PACE as usize);
-            assert!(matches!(progress.judge(at(20 + 15 * n), &PATIENCE), Verdict::Until(_)));
+            assert!(matches!(progress.judge(at(19 + 14 * n), &PATIENCE), Verdict::Until(_)));
+            progress.wrote(PACE as usize, at(19 + 14 * n));
         }
-        progress.wrote(PACE as usize - 1);
-        assert_eq!(end(&mut progress, at(320)), (at(320), "it does not read its answers"));
+        progress.wrote(PACE as usize - 1, at(290));
+        assert_eq!(end(&mut progress, at(290)), (at(300), "it does not read its answers"));
     }
 
     #[test]
