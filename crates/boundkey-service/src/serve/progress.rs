@@ -6,6 +6,7 @@
 //! | taking an answer, or anything else that the socket does not get rid of | when the next [`PACE`] bytes take longer than `silence` |
 //! | a body | the request's own matter: 408 after `silence`, and then the first row |
 //! | nothing: it is served, again and again | no new requests after `age`; the end `farewell` later |
+//! | reading what belongs to no request: control frames, heads without end | at [`UNASKED`] bytes beyond its requests |
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 
 /// So many bytes have to leave within `silence`, and then as many again.
 pub(super) const PACE: u64 = 16 * 1024;
+
+/// So much may come besides bodies: before the first request, and with each one.
+const UNASKED: u64 = 128 * 1024;
 
 /// For whoever says nothing: to take the farewell that HTTP has for it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -60,6 +64,8 @@ pub(super) struct Progress {
     /// Since when there is no request, and nothing left to write.
     idle: Instant,
     written: u64,
+    /// What may still be read from the socket.
+    allowance: u64,
     stuck: bool,
     /// While something leaves: since when the next bytes are due, and what was written before.
     stretch: Option<(Instant, u64)>,
@@ -74,6 +80,7 @@ impl Progress {
             changed: now,
             idle: now,
             written: 0,
+            allowance: UNASKED,
             stuck: false,
             stretch: None,
             retired: false,
@@ -88,6 +95,9 @@ impl Progress {
         if let Some(phase) = to {
             self.requests[phase as usize] += 1;
         }
+        if from.is_none() {
+            self.allowance = self.allowance.saturating_add(UNASKED);
+        }
         self.changed = now;
         self.settle(now);
     }
@@ -98,6 +108,17 @@ impl Progress {
         self.stretch = self.stretch.map(|(since, before)| {
             if self.written - before < PACE { (since, before) } else { (now, self.written) }
         });
+    }
+
+    /// So many bytes of a body came; with what frames them they were twice as many at most.
+    pub(super) fn body(&mut self, bytes: usize) {
+        self.allowance = self.allowance.saturating_add(2 * bytes as u64);
+    }
+
+    /// The socket gave so many bytes. False: that is more than belongs to its requests.
+    pub(super) fn read(&mut self, bytes: usize) -> bool {
+        self.allowance = self.allowance.saturating_sub(bytes as u64);
+        self.allowance > 0
     }
 
     /// The socket takes no more for now, or has taken everything.
@@ -234,6 +255,19 @@ mod tests {
         progress.stuck(true, at(5));
         progress.stuck(false, at(9));
         assert_eq!(end(&mut progress, at(9)), (at(25), "no request came"));
+    }
+
+    #[test]
+    fn what_belongs_to_no_request_is_read_up_to_a_bound() {
+        let (mut progress, at) = start();
+        assert!(progress.read(UNASKED as usize - 1), "a handshake, a head");
+        progress.step(None, Some(Phase::Arriving), at(1));
+        progress.body(1 << 20);
+        progress.step(Some(Phase::Arriving), Some(Phase::Working), at(2));
+        assert!(progress.read(2 << 20), "a body and its frames");
+        progress.step(Some(Phase::Working), None, at(3));
+        assert!(progress.read(UNASKED as usize));
+        assert!(!progress.read(1), "and then control frames without end");
     }
 
     #[test]

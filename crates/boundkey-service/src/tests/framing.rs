@@ -62,7 +62,12 @@ async fn requests_whose_frame_is_in_doubt_are_refused_and_the_connection_ends() 
         let problem = text.contains("application/problem+json") && text.contains("\"malformed_request\"");
         let once = text.matches("\r\n\r\n").count() == 1;
         let closes = text.to_ascii_lowercase().contains("connection: close");
-        if !(text.starts_with("HTTP/1.") && text[8..].starts_with(" 400 ") && once && closes && problem == *ours) {
+        if !(text.starts_with("HTTP/1.")
+            && text[8..].starts_with(" 400 ")
+            && once
+            && closes
+            && problem == *ours)
+        {
             wrong.push(format!("{what}: {text}"));
         }
     }

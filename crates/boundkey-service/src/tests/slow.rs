@@ -355,3 +355,30 @@ async fn idle_clients_of_the_admin_socket_lock_no_administrator_out() {
     drop(idle);
     served.end().await;
 }
+
+/// Long before silence would end it, and whether or not its answers are read.
+#[tokio::test]
+async fn control_frames_without_end_end_the_connection() {
+    let served = Served::start(long_lived(), None).await;
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 255, 255]);
+    for flood in [frame(6, 0, 0, &[0; 8]), settings, frame(8, 0, 0, &1_u32.to_be_bytes())] {
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        let mut stream = served.shake(stream, "localhost", &[b"h2"]).await.unwrap();
+        stream.write_all(&hello2(65_535)).await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let flood: Vec<u8> = flood.iter().copied().cycle().take(flood.len() * 500).collect();
+        let mut sent = 0;
+        let writes = async {
+            while writer.write_all(&flood).await.is_ok() && writer.flush().await.is_ok() && sent < 64 << 20 {
+                sent += flood.len();
+            }
+        };
+        let reads = async { drop(reader.read_to_end(&mut Vec::new()).await) };
+        let start = Instant::now();
+        timeout(served.service.config().limits.read_timeout, async { tokio::join!(writes, reads) })
+            .await
+            .expect("it ends before silence would end it");
+        assert!(sent < 64 << 20, "{sent} bytes were taken in {:?}", start.elapsed());
+    }
+    served.end().await;
+}
