@@ -137,9 +137,9 @@ pub struct Limits {
     pub connection_age: Duration,
     /// A request that is not answered in this time is answered 503. Default 60 s (long polls wait no longer than five sixths of it).
     pub request_timeout: Duration,
-    /// Proofs in a row that a (token, network) may get wrong before its wrong ones are answered late. Default 5.
+    /// Proofs that a network may get wrong in ten minutes before its wrong ones are answered late. Default 5.
     pub wrong_proofs: u32,
-    /// How many (token, network) pairs the limiter remembers, and (token, code) pairs the table of refusals: half of them
+    /// How many networks the limiter remembers, and (token, code) pairs the table of refusals: half of them
     /// of holders, half of strangers. Default 10,000.
     pub table: usize,
     /// Clients that a shared token may have on record; a new one over it is answered 503. At least 1; each further server on

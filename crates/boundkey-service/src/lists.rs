@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use boundkey_ca::{key_revocation_list, revocation_list};
@@ -70,7 +71,11 @@ impl RevocationLists {
 
 /// The lists that were made last, and whether anything was revoked since.
 #[derive(Default)]
-pub(crate) struct ListCache(Mutex<Cache>);
+pub(crate) struct ListCache {
+    cache: Mutex<Cache>,
+    /// Builds that were begun: who asks before one begins may have what it makes.
+    begun: AtomicU64,
+}
 
 #[derive(Default)]
 struct Cache {
@@ -85,6 +90,8 @@ struct Cache {
 }
 
 struct Cached {
+    /// The number of its build.
+    build: u64,
     content: [u8; 32],
     number: u64,
     made_at: OffsetDateTime,
@@ -122,18 +129,26 @@ impl Cache {
         Ok(())
     }
 
+    /// What a build made that began after so many.
+    fn built_after(&self, begun: u64, now: OffsetDateTime) -> Option<Arc<RevocationLists>> {
+        let present = self.present.as_ref().filter(|present| present.build > begun && present.is_fresh(now));
+        present.map(|present| Arc::clone(&present.lists))
+    }
+
     fn current(&self, now: OffsetDateTime) -> Option<Arc<RevocationLists>> {
         let present = self.present.as_ref().filter(|present| !self.changed && present.is_fresh(now));
         present.map(|present| Arc::clone(&present.lists))
     }
 
-    /// The present lists stay whatever their size; of those before them as many as fit into `most` bytes with them.
+    /// The present lists and those before them stay whatever their size, so that nobody is cut off before two builds have
+    /// gone by; of older ones as many as fit into `most` bytes with them.
     fn replace(&mut self, cached: Cached, most: usize) {
         self.changed = false;
         let lists = Arc::clone(&cached.lists);
         self.replaced.extend(self.present.replace(cached).map(|before| before.lists));
         let mut bytes = lists.bytes() + self.replaced.iter().map(|lists| lists.bytes()).sum::<usize>();
         while bytes > most
+            && self.replaced.len() > 1
             && let Some(oldest) = self.replaced.pop_front()
         {
             bytes -= oldest.bytes();
@@ -150,8 +165,12 @@ impl Service {
     /// # Errors
     /// The store does not answer, a record is not readable, or a list cannot be signed.
     pub async fn revocation_lists(&self) -> Result<Arc<RevocationLists>, Refusal> {
+        let begun = self.list_cache().begun.load(Ordering::SeqCst);
         // One builds, the others wait for it.
-        let mut cache = self.list_cache().0.lock().await;
+        let mut cache = self.list_cache().cache.lock().await;
+        if let Some(lists) = cache.built_after(begun, self.now()) {
+            return Ok(lists);
+        }
         cache.look(self.store()).await?;
         if let Some(lists) = cache.current(self.now()) {
             return Ok(lists);
@@ -171,12 +190,14 @@ impl Service {
 
     async fn build_lists(&self, cache: &mut Cache) -> Result<Arc<RevocationLists>, Refusal> {
         let now = self.now();
+        let build = self.list_cache().begun.fetch_add(1, Ordering::SeqCst) + 1;
         let mut all = Vec::new();
         for kind in [CaKind::Host, CaKind::Bot, CaKind::SshHost, CaKind::SshUser] {
             all.push(self.revoked(kind, now).await?);
         }
         let content = digest(&all);
-        if let Some(present) = cache.present.as_ref().filter(|p| p.content == content && p.is_fresh(now)) {
+        if let Some(present) = cache.present.as_mut().filter(|p| p.content == content && p.is_fresh(now)) {
+            present.build = build;
             cache.changed = false;
             return Ok(Arc::clone(&present.lists));
         }
@@ -184,7 +205,7 @@ impl Service {
         let number = cache.present.as_ref().map_or(by_clock, |present| by_clock.max(present.number + 1));
         let lists = Arc::new(self.sign_lists(&all, number, now).map_err(Refusal::internal)?);
         let most = self.config().limits.message_bytes / PART_OF_MESSAGES;
-        cache.replace(Cached { content, number, made_at: now, lists: Arc::clone(&lists) }, most);
+        cache.replace(Cached { build, content, number, made_at: now, lists: Arc::clone(&lists) }, most);
         Ok(lists)
     }
 
@@ -273,7 +294,7 @@ mod tests {
 
     fn cached(bytes: usize) -> Cached {
         let lists = Arc::new(RevocationLists::new(b"", b"", &vec![0; bytes]));
-        Cached { content: [0; 32], number: 1, made_at: OffsetDateTime::UNIX_EPOCH, lists }
+        Cached { build: 1, content: [0; 32], number: 1, made_at: OffsetDateTime::UNIX_EPOCH, lists }
     }
 
     #[test]
@@ -286,7 +307,7 @@ mod tests {
         assert_eq!(cache.replaced.len(), 2, "the present one and two before it");
         let reader = Arc::downgrade(&cache.replaced[0].krl);
         cache.replace(cached(100_000), 3 * one);
-        assert!(cache.replaced.is_empty() && cache.present.is_some());
+        assert!(cache.replaced.len() == 1 && cache.present.is_some(), "the one before it stays");
         assert!(reader.upgrade().is_none(), "what is dropped is gone");
     }
 

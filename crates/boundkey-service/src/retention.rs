@@ -109,7 +109,7 @@ impl Retention {
         }
         let mut dropped = 0;
         loop {
-            let log = store.measure(keys::EVENT).await?;
+            let log = store.measure(keys::EVENT, service.now()).await?;
             self.measured = Some(Measured { at: instant, revision, log });
             let surplus = surplus(log, most);
             // Behind the last event: times are digits.

@@ -134,8 +134,10 @@ impl Marks {
         let Some(mark) = self.of_bot.as_ref().filter(|mark| mark.covers(written)) else {
             return Settled { enrolment, unlisted: Vec::new() };
         };
+        // All of them, whatever the clock said when the mark was made: whoever lists them leaves out what has expired.
+        let unlisted = enrolment.issued.clone();
         let outcome = apply_verb(token, &enrolment, Verb::Revoke, mark.record.at);
-        Settled { enrolment: outcome.next.unwrap_or(enrolment), unlisted: outcome.revoke }
+        Settled { enrolment: outcome.next.unwrap_or(enrolment), unlisted }
     }
 }
 

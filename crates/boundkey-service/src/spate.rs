@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Failed,
     /// A join that proved nothing was refused.
     Unproven,
+    /// One whose sender proved something was.
+    Proven,
     /// A connection could not be accepted.
     Accepting,
     /// There was no place for a connection.
@@ -19,10 +21,11 @@ pub(crate) enum Kind {
 }
 
 /// What is left out, as the log calls it, and how many lines of it a second are written.
-const KINDS: [(Kind, &str, u32); 5] = [
+const KINDS: [(Kind, &str, u32); 6] = [
     (Kind::Refused, "request refused", 10),
     (Kind::Failed, "request failed", 10),
     (Kind::Unproven, "join refused", 10),
+    (Kind::Proven, "join refused", 10),
     (Kind::Accepting, "cannot accept a connection", 1),
     (Kind::Crowded, "its network has its share of the connections", 1),
 ];

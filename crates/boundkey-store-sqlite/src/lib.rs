@@ -135,10 +135,10 @@ impl Store for SqliteStore {
         self.readers.range(prefix, after, limit, now)
     }
 
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError> {
         let (mut measure, mut after) = (Measure::default(), None);
         loop {
-            let (step, last) = self.readers.measure(prefix, after.as_deref())?;
+            let (step, last) = self.readers.measure(prefix, after.as_deref(), now)?;
             measure.entries += step.entries;
             measure.bytes += step.bytes;
             if last.is_none() {

@@ -21,7 +21,8 @@ const RANGE_AFTER: &str = "SELECT key, value, revision FROM record
 
 const MEASURE: &str = "SELECT count(*), coalesce(sum(bytes), 0), max(key) FROM
     (SELECT key, length(CAST(key AS BLOB)) + length(value) AS bytes FROM record
-     WHERE key >= ?1 AND key <> ?2 AND key < ?3 ORDER BY key LIMIT ?4)";
+     WHERE key >= ?1 AND key <> ?2 AND key < ?3 AND (expires IS NULL OR expires > ?4)
+     ORDER BY key LIMIT ?5)";
 /// Keys that are measured at a time: about a millisecond.
 const MEASURED: u32 = 2000;
 
@@ -94,13 +95,14 @@ impl Readers {
         &self,
         prefix: &str,
         after: Option<&str>,
+        now: OffsetDateTime,
     ) -> Result<(Measure, Option<String>), StoreError> {
         let connection = self.take();
         let read = || {
             // No key equals an empty BLOB.
             let but = after.map_or(Value::Blob(Vec::new()), |after| Value::Text(after.to_owned()));
             let mut statement = connection.prepare_cached(MEASURE)?;
-            statement.query_row((after.unwrap_or(prefix), but, end(prefix), MEASURED), |row| {
+            statement.query_row((after.unwrap_or(prefix), but, end(prefix), micros(now), MEASURED), |row| {
                 let (entries, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
                 let measure = Measure { entries: entries.unsigned_abs(), bytes: bytes.unsigned_abs() };
                 Ok((measure, row.get::<_, Option<String>>(2)?))

@@ -204,7 +204,7 @@ async fn commits_go_on_while_thousands_of_expired_entries_are_dropped() {
     }
     assert_eq!(purge.await.unwrap(), Ok(10_000));
     assert!(meanwhile >= 10, "a commit for each of most steps: {meanwhile}");
-    assert_eq!(store.measure("k/").await.unwrap().entries, 0);
+    assert_eq!(store.measure("k/", OffsetDateTime::UNIX_EPOCH).await.unwrap().entries, 0);
 }
 
 #[tokio::test]

@@ -168,9 +168,9 @@ impl Store for MemoryStore {
         Ok(Range { entries, next })
     }
 
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
-        let mut measure = Measure::default();
-        for (key, stored) in self.lock().under(prefix) {
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError> {
+        let (mut measure, now) = (Measure::default(), micros(now));
+        for (key, stored) in self.lock().under(prefix).filter(|(_, stored)| stored.is_live(now)) {
             measure.entries += 1;
             measure.bytes += (key.len() + stored.value.len()) as u64;
         }

@@ -317,13 +317,13 @@ pub trait Store: Send + Sync + 'static {
         now: OffsetDateTime,
     ) -> Result<Range, StoreError>;
 
-    /// How much lies under `prefix`, what has expired and is not dropped yet included. Reads in steps: commits and
-    /// other reads go on meanwhile, and what they change may be counted or not.
+    /// How much lies under `prefix` at `now`. Reads in steps: commits and other reads go on meanwhile, and what they
+    /// change may be counted or not.
     ///
     /// # Errors
     ///
     /// [`StoreError`], never for an empty range.
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError>;
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError>;
 
     /// Drops the first keys under `prefix` that are less than `before`, `at_most` of them (at least 1; 0 reads as 1), for
     /// good. For what has outlived its keep: no condition, no revision, no report to watches. Returns how many went.

@@ -115,12 +115,12 @@ async fn retain(service: Service) -> u64 {
 /// The verb, and what comes behind it until every certificate is listed.
 async fn reset(service: Service) -> u64 {
     let store = service.store();
-    let left = async || store.measure("instance/").await.expect("the store reads").entries;
+    let left = async || store.measure("instance/", service.now()).await.expect("the store reads").entries;
     let before = left().await;
     let sweep = tokio::spawn(sweep::run(service.clone()));
     let (context, request) = (service.own_context(), VerbRequest::default());
     carry_out_verb(&service, &context, MANY, "reset", &request).await.expect("a reset");
-    while store.measure(keys::VOID).await.expect("the store reads").entries > 0 {
+    while store.measure(keys::VOID, service.now()).await.expect("the store reads").entries > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     sweep.abort();

@@ -267,7 +267,8 @@ impl HttpsTransport {
     /// The connection of the last exchange, if the server goes on with it: it ends what is idle, or old.
     async fn kept(&mut self) -> Option<Connection> {
         let mut connection = self.connection.take()?;
-        connection.sender.ready().await.is_ok().then_some(connection)
+        let ready = tokio::time::timeout(self.timeouts.exchange, connection.sender.ready()).await;
+        matches!(ready, Ok(Ok(()))).then_some(connection)
     }
 
     async fn exchange(

@@ -195,7 +195,7 @@ impl<'a> Change<'a> {
             Some(after) => !after.enrolment.is_bound() || (admitted && !admits(after)),
         };
         let TokenRecord { uid, token, .. } = &before.record;
-        let voided = Marks::keys(*uid, token, true).iter().any(|key| plan.is_staged(key));
+        let voided = Marks::keys(*uid, token, true).iter().any(|key| plan.marks.contains(key));
         Self { plan, before, after, admitted, whole, voided }
     }
 

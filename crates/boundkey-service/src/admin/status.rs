@@ -56,7 +56,7 @@ async fn being_listed(service: &Service, now: OffsetDateTime) -> Result<Vec<Bein
             swept.map(|entry| SweptRecord::decode(&entry.value)).transpose()?.unwrap_or_default();
         let uid = entry.key.strip_prefix(keys::VOID_TOKEN);
         let clients_left = match uid {
-            Some(uid) => Some(service.store().measure(&keys::instances(uid)).await?.entries),
+            Some(uid) => Some(service.store().measure(&keys::instances(uid), now).await?.entries),
             None => None,
         };
         told.push(BeingListed {

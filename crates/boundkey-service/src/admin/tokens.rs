@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use boundkey_api::{Applied, Page, Removed};
 use boundkey_store::keys;
-use boundkey_store::records::{EnrolmentRecord, Record, TokenRecord};
+use boundkey_store::records::TokenRecord;
 use boundkey_token::Resource;
 use serde::Deserialize;
 
@@ -61,15 +61,12 @@ pub(super) async fn one(
     Path(name): Path<String>,
     Query(query): Query<GetQuery>,
 ) -> Result<Response, Refusal> {
-    let (token_key, enrolment_key) = token_keys(&name);
-    let read = service.store().get_many(&[&token_key, &enrolment_key], service.now()).await?;
-    let mut read = read.into_iter();
-    let Some(entry) = read.next().flatten() else { return Err(missing(&service, "token", &name).await) };
-    let record = TokenRecord::decode(&entry.value)?;
-    let enrolment = read.next().flatten().map(|entry| EnrolmentRecord::decode(&entry.value)).transpose()?;
-    let enrolment = enrolment.map(|stored| stored.enrolment).unwrap_or_default();
-    let value = view::token(&service, &record, &enrolment, Some(entry.revision), query.secrets)?;
-    Ok(([(header::ETAG, format!("\"{}\"", entry.revision.0))], Json(value)).into_response())
+    let Some(row) = row::of_token(&service, &name, service.now()).await? else {
+        return Err(missing(&service, "token", &name).await);
+    };
+    let value = view::token(&service, &row.record, &row.enrolment, row.revision, query.secrets)?;
+    let tag = row.revision.unwrap_or_default().0;
+    Ok(([(header::ETAG, format!("\"{tag}\""))], Json(value)).into_response())
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -63,6 +63,16 @@ impl Clients {
         Ok(Ok(()))
     }
 
+    /// The client that room was made for did not join after all.
+    pub(super) fn give_back(&self, uid: Uid) {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where it is measured at the moment, the store knows better.
+        if let Some(mut count) = counts.get(&uid).and_then(|count| count.try_lock().ok()) {
+            count.records = count.records.saturating_sub(1);
+            count.joined = count.joined.saturating_sub(1);
+        }
+    }
+
     /// As the store has it now.
     ///
     /// # Errors
@@ -106,9 +116,8 @@ impl Clients {
 }
 
 impl Count {
-    /// Records that have expired count until they are dropped.
     async fn measure(service: &Service, uid: Uid, now: OffsetDateTime) -> Result<Self, Refusal> {
-        let records = service.store().measure(&keys::instances(&uid.to_string())).await?.entries;
+        let records = service.store().measure(&keys::instances(&uid.to_string()), now).await?.entries;
         Ok(Self { records, joined: 0, measured_at: Some(now) })
     }
 }

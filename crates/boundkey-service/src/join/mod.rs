@@ -290,9 +290,13 @@ async fn one_round(
                     format!("no certificate for this can be made: {error}"),
                 )
             })?;
-            joining.make_room(&admission).await?;
+            let is_counted = joining.make_room(&admission).await?;
             admission.record_issued(planned.to_record());
-            joining.commit(commit::admission(&joining, &admission)).await?;
+            let committed = joining.commit(commit::admission(&joining, &admission)).await;
+            if committed.is_err() && is_counted {
+                service.joins().clients().give_back(snapshot.uid);
+            }
+            committed?;
             service.joins().refusals.forget_confirms(snapshot.uid);
             let kind = match admission.kind {
                 JoinKind::Register => JoinKindName::Registered,
@@ -374,15 +378,15 @@ impl Joining<'_> {
 
     /// A new client of a shared token needs a record, and of those there is a bound: more machines than it may have is the
     /// mark of a key that leaked. Whoever has a record goes on. It is not this client's fault, and passes by itself as
-    /// records expire: it is told to come again.
-    async fn make_room(&self, admission: &Admission) -> Result<(), Refusal> {
+    /// records expire: it is told to come again. True: it was counted as a new one.
+    async fn make_room(&self, admission: &Admission) -> Result<bool, Refusal> {
         let snapshot = self.snapshot;
         let is_new = matches!(admission.write, Write::Instance(_));
         if !is_new || snapshot.instance.is_some() || snapshot.void.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let clients = self.service.joins().clients();
-        let Err(count) = clients.admit(self.service, snapshot.uid, self.now).await? else { return Ok(()) };
+        let Err(count) = clients.admit(self.service, snapshot.uid, self.now).await? else { return Ok(true) };
         let name = self.received.request.token.as_str();
         self.count_full();
         let seconds = FULL + lot(self.service) % FULL;
@@ -399,7 +403,8 @@ impl Joining<'_> {
     /// through the answer.
     async fn refuse(&self, denial: Denial) -> Result<Lost, Lost> {
         let code = denial.code;
-        if denial.proven || self.service.may_log(Kind::Unproven) {
+        let kind = if denial.proven { Kind::Proven } else { Kind::Unproven };
+        if denial.lock.is_some() || self.service.may_log(kind) {
             tracing::info!(
                 correlation_id = %self.context.correlation, source = self.context.source.map(tracing::field::display),
                 token = %self.received.request.token, code = denial.event.code.as_str(), refusal = code.as_str(),

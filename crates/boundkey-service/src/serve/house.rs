@@ -19,6 +19,11 @@ use crate::admission::{Shares, Source};
 const MOMENT: Duration = Duration::from_secs(1);
 /// How often it is looked whether a place can be given up, besides whenever somebody leaves.
 const LOOK: Duration = Duration::from_millis(50);
+/// Whoever has to be looked for among all is looked for this often at most: a network that has its share and goes on
+/// coming must not keep the listener busy.
+const PACE: Duration = Duration::from_millis(5);
+/// In a full house one look ends so many of each thousand: the next newcomers find their places free.
+const OF_THOUSAND: usize = 2;
 /// So many give up their places for one newcomer whose network has its share, at most.
 const FOR_ONE: usize = 4;
 
@@ -37,6 +42,10 @@ struct Rooms {
     kept: Option<Shares>,
     guests: HashMap<u64, Row>,
     next: u64,
+    /// Guests that are dismissed and not gone yet.
+    going: usize,
+    /// For a network that has its share nobody is looked for before this.
+    rests: Option<Instant>,
 }
 
 struct Row {
@@ -89,7 +98,7 @@ impl House {
 impl Rooms {
     fn new(places: usize, kept: usize) -> Self {
         let kept = (kept > 0).then(|| Shares::new(kept));
-        Self { open: Shares::new(places), kept, guests: HashMap::new(), next: 0 }
+        Self { open: Shares::new(places), kept, guests: HashMap::new(), next: 0, going: 0, rests: None }
     }
 
     /// `dismissed` counts who gave up a place for this newcomer.
@@ -102,13 +111,15 @@ impl Rooms {
             self.guests.insert(id, Row { source, guest: guest.clone(), kept, dismissed: false });
             return Room::Taken(id, guest);
         }
-        if self.guests.values().any(|row| row.dismissed) {
+        if self.going > 0 {
             return Room::Soon;
         }
         let full = self.open.is_used_up();
-        if !full && *dismissed >= FOR_ONE {
+        let rests = *dismissed == 0 && self.rests.is_some_and(|until| now < until);
+        if !full && (rests || *dismissed >= FOR_ONE) {
             return Room::Refused;
         }
+        self.rests = Some(now + PACE);
         let held = self.open.held(source.network());
         let may_go = |row: &&mut Row| {
             (insider || !row.kept)
@@ -116,27 +127,28 @@ impl Rooms {
                     || self.open.held(row.source.network()) > held
                     || row.source.neighbourhood() == source.neighbourhood())
         };
-        let longest = self
+        let at_once = if full { (self.guests.len() * OF_THOUSAND / 1000).max(1) } else { 1 };
+        let mut waiting: Vec<(Instant, &mut Row)> = self
             .guests
             .values_mut()
             .filter(may_go)
             .filter_map(|row| row.guest.waiting_since().map(|since| (since, row)))
             .filter(|(since, _)| *since + MOMENT <= now)
-            .min_by_key(|(since, _)| *since);
-        match longest {
-            Some((_, row)) => {
-                row.dismissed = true;
-                row.guest.dismiss();
-                *dismissed += 1;
-                Room::Soon
-            }
-            None if full => Room::Soon,
-            None => Room::Refused,
+            .collect();
+        waiting.sort_unstable_by_key(|(since, _)| *since);
+        let ended = waiting.len().min(at_once);
+        for (_, row) in waiting.into_iter().take(at_once) {
+            row.dismissed = true;
+            row.guest.dismiss();
         }
+        self.going += ended;
+        *dismissed += ended;
+        if ended > 0 || full { Room::Soon } else { Room::Refused }
     }
 
     fn leave(&mut self, id: u64) {
         let Some(row) = self.guests.remove(&id) else { return };
+        self.going -= usize::from(row.dismissed);
         let shares = if row.kept { self.kept.as_mut() } else { Some(&mut self.open) };
         if let Some(shares) = shares {
             shares.give(row.source, 1);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{Retention, Service, join};
 pub use boundkey_ca::ServerNames;
@@ -64,9 +65,12 @@ pub async fn serve_router(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
     let config = listeners.certificate.server_config()?;
-    let upkeep = tokio::spawn(upkeep(service.clone(), listeners.certificate.clone()));
-    let retention = tokio::spawn(retention(service.clone()));
-    let sweep = tokio::spawn(crate::sweep::run(service.clone()));
+    let (of_upkeep, certificate) = (service.clone(), listeners.certificate.clone());
+    let upkeep = kept_going("upkeep", move || upkeep(of_upkeep.clone(), certificate.clone()));
+    let of_retention = service.clone();
+    let retention = kept_going("retention", move || retention(of_retention.clone()));
+    let of_sweep = service.clone();
+    let sweep = kept_going("sweep", move || crate::sweep::run(of_sweep.clone()));
     let administration = async {
         if let Some(listener) = listeners.admin {
             connections::admin(listener, &service).await;
@@ -81,21 +85,46 @@ pub async fn serve_router(
         _ = async { tokio::join!(connections::tls(listeners.tls, config, &service, routes), administration) } => {}
         () = stop => tracing::warn!("some connections did not end in time"),
     }
-    upkeep.abort();
     sweep.abort();
     retention.abort();
+    // What it writes at the moment is written.
+    let _ = upkeep.await;
     if let Err(refusal) = join::flush_all_refusals(&service, service.now()).await {
         tracing::warn!(cause = refusal.cause, "counted refusals are lost");
     }
     Ok(())
 }
 
+/// A task that goes on although it panics: without it nothing would be dropped, listed or counted until the next start.
+fn kept_going<F>(what: &'static str, make: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        loop {
+            // Ends with this task.
+            let mut task = JoinSet::new();
+            task.spawn(make());
+            match task.join_next().await {
+                Some(Err(error)) if error.is_panic() => {
+                    tracing::error!(what, "a task of the server panicked; it begins anew");
+                    tokio::time::sleep(FLUSH).await;
+                }
+                _ => return,
+            }
+        }
+    })
+}
+
+/// Until the service stops.
 async fn upkeep(service: Service, certificate: Arc<ServerTls>) {
+    let mut stopping = service.stopping();
     let mut turned_away = 0;
     let mut flush = tokio::time::interval(FLUSH);
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
             _ = flush.tick() => {
                 turned_away = report_load(&service, turned_away);
                 for (what, left_out) in service.left_out() {

@@ -110,7 +110,7 @@ impl Fixture {
     }
 
     pub(super) fn count_events(&self) -> usize {
-        usize::try_from(now(self.store.measure(keys::EVENT)).expect("a measure").entries)
+        usize::try_from(now(self.store.measure(keys::EVENT, self.service.now())).expect("a measure").entries)
             .expect("not that many")
     }
 

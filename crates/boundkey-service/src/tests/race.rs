@@ -56,8 +56,8 @@ impl Store for Raced {
         self.store.range(prefix, after, limit, now).await
     }
 
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
-        self.store.measure(prefix).await
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError> {
+        self.store.measure(prefix, now).await
     }
 
     async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {

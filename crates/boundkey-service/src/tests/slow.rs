@@ -93,7 +93,7 @@ fn rows() -> Vec<Row> {
             handshake,
             10,
         ),
-        row("TLS and nothing", How::Http1, b"", silence, 16),
+        row("TLS and nothing", How::Http1, b"", read, 15),
         row("TLS for HTTP/2 and nothing", How::Http2, b"", silence, 16),
         row("`P`", How::Http1, b"P", silence, 16),
         row("half a preface", How::Http2, &PREFACE[..16], silence, 16),

@@ -102,7 +102,8 @@ impl Stage {
     /// # Panics
     /// If it does not stop.
     pub fn weigh(&mut self) -> (u64, u64) {
-        let events = self.restart(|store| block_on(store.measure(keys::EVENT)).expect("a measure").entries);
+        let events =
+            self.restart(|store| block_on(store.measure(keys::EVENT, now())).expect("a measure").entries);
         let store = self.cluster.data_dir().join("store.sqlite");
         (events, std::fs::metadata(store).expect("a store").len())
     }

@@ -250,9 +250,9 @@ impl Store for Connected {
         page
     }
 
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError> {
         self.point(Point::BeforeStore).await;
-        self.store.measure(prefix).await
+        self.store.measure(prefix, now).await
     }
 
     async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {

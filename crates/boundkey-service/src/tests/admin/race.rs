@@ -47,8 +47,8 @@ impl Store for Overtaken {
         self.store.range(prefix, after, limit, at).await
     }
 
-    async fn measure(&self, prefix: &str) -> Result<Measure, StoreError> {
-        self.store.measure(prefix).await
+    async fn measure(&self, prefix: &str, now: OffsetDateTime) -> Result<Measure, StoreError> {
+        self.store.measure(prefix, now).await
     }
 
     async fn drop_first(&self, prefix: &str, before: &str, at_most: usize) -> Result<usize, StoreError> {

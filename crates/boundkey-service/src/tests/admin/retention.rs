@@ -47,7 +47,7 @@ impl Fixture {
     }
 
     async fn bytes(&self) -> u64 {
-        self.store.measure(keys::EVENT).await.expect("a measure").bytes
+        self.store.measure(keys::EVENT, self.service.now()).await.expect("a measure").bytes
     }
 }
 
