@@ -395,3 +395,54 @@ fn a_full_disk_is_named() {
     let Some(said) = in_namespace(&data, "-o size=8k,mode=700") else { return };
     assert!(said.contains("full") || said.contains("No space left"), "{said}");
 }
+
+/// Under `ulimit` with these words.
+fn limited(ulimit: &str, data: &Path) -> Command {
+    let plain = command(data, &["--cluster-name", "example.com"]);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{ulimit} && exec \"$0\" \"$@\"")).arg(SERVER).args(plain.get_args());
+    command.env_remove("BOUNDKEY_LOG").env_remove("NOTIFY_SOCKET");
+    command
+}
+
+/// A number behind a name of /proc/PID/limits: soft, then hard.
+fn limits_of(server: &Server, name: &str) -> Vec<String> {
+    let table = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).expect("limits");
+    let line = table.lines().find_map(|line| line.strip_prefix(name)).expect("the limit");
+    line.split_whitespace().take(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_server_takes_the_descriptors_it_may_have_and_no_more_connections_than_those() {
+    let place = directory();
+    let server = Server::start(&mut limited("ulimit -Sn 250 && ulimit -Hn 600", &place.path().join("few")));
+    assert_eq!(limits_of(&server, "Max open files"), ["600", "600"], "the soft limit is raised");
+    let (_, said) = server.end();
+    let told =
+        "limits.connections is 10000, and this process may have 600 open files: 456 connections are taken";
+    assert!(said.contains(told), "{said}");
+
+    let said = refused(&mut limited("ulimit -Sn 100 && ulimit -Hn 100", &place.path().join("fewer")));
+    assert!(said.contains("open files") || said.contains("descriptors"), "{said}");
+    assert!(!place.path().join("fewer").exists(), "nothing is made");
+}
+
+#[test]
+fn what_a_server_has_in_memory_goes_into_no_dump() {
+    let place = directory();
+    let server = Server::start(&mut limited("ulimit -Sc unlimited", &place.path().join("bk")));
+    assert_eq!(limits_of(&server, "Max core file size")[0], "0");
+    // The kernel gives what belongs to a process that cannot be dumped to root: of another user's it can be seen.
+    let user = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP: only root starts a process of another user");
+        return;
+    }
+    std::os::unix::fs::chown(place.path(), Some(user), Some(user)).expect("its directory");
+    let mut command = command(&place.path().join("other"), &["--cluster-name", "example.com"]);
+    std::os::unix::process::CommandExt::uid(&mut command, user);
+    std::os::unix::process::CommandExt::gid(&mut command, user);
+    let server = Server::start(&mut command);
+    let owner = fs::metadata(format!("/proc/{}/mem", server.child.id())).expect("a process");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0, "not its user's, who could read it");
+}
