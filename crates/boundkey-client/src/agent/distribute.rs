@@ -11,8 +11,8 @@ use crate::outputs::{
 use crate::status::OutputNote;
 use crate::transport::Transport as _;
 
-/// The longest list of revoked keys that is taken over.
-const MOST_REVOKED: usize = 4 * 1024 * 1024;
+/// The longest list of revoked keys that is taken over: of some four million certificates.
+const MOST_REVOKED: usize = 32 * 1024 * 1024;
 const REVOKED_KEYS: &str = "revoked_keys";
 
 impl Agent {
