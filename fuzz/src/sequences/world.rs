@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use boundkey_keys::{Entropy, MasterKey, PublicKey, sha256};
 use boundkey_lifecycle::{CaKind, Enrolment};
 use boundkey_service::admin::apply_resources;
-use boundkey_service::{InPlace, ManualClock, Parts, Service, ServiceConfig};
+use boundkey_service::{InPlace, ManualClock, Parts, Service, ServiceConfig, join};
 use boundkey_store::records::EnrolmentRecord;
 use boundkey_store::{Batch, MemorySnapshot, MemoryStore, Store as _, keys};
 use time::OffsetDateTime;
@@ -79,6 +79,11 @@ impl Site {
 
     pub(super) fn now(&self) -> OffsetDateTime {
         self.service.now()
+    }
+
+    /// Writes the rows of counted refusals; how many.
+    pub(super) fn write_counted(&self) -> usize {
+        poll(join::flush_all_refusals(&self.service, self.now())).expect("the store answers")
     }
 
     /// Every record but those of the audit log, and how many of these there are.
