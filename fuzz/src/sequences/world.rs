@@ -72,6 +72,8 @@ impl Site {
 
     /// As it was at first.
     pub(super) fn reset(&self) {
+        // What the service counted of another world is told there: the same ids come again.
+        self.write_counted();
         self.store.restore(&self.first);
         self.clock.set(NOW);
         self.entropy.0.store(1 << 32, Ordering::Relaxed);
