@@ -55,6 +55,7 @@ spec:
     server_id: \"\"
     bot_instance_id: \"\"
   message: lost
+  public_message: lost
   expires: \"\"
 ";
 
@@ -278,7 +279,7 @@ fn the_same_resource_twice_in_a_file_is_a_fault() {
     assert_eq!(
         lines,
         [
-            "f:44:9: metadata.name: found `example`, which another token of this file has; allowed: each resource once",
+            "f:45:9: metadata.name: found `example`, which another token of this file has; allowed: each resource once",
         ]
     );
 }
