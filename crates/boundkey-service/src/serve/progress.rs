@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) const PACE: u64 = 16 * 1024;
 
 /// So much may come besides bodies: before the first request, and with each one.
-const UNASKED: u64 = 128 * 1024;
+const UNASKED: u64 = 64 * 1024;
 
 /// For whoever says nothing: to take the farewell that HTTP has for it.
 const GRACE: Duration = Duration::from_secs(1);
