@@ -19,6 +19,12 @@ pub fn revoke(certificates: &[IssuedCertificate], now: OffsetDateTime) -> Vec<Wr
     revoked_at(certificates, now, now)
 }
 
+/// The writes that list what a mark has revoked already, whatever the clock says now: a row of a certificate that has
+/// expired is gone as soon as it is written.
+pub fn list(certificates: &[IssuedCertificate], now: OffsetDateTime) -> Vec<Write> {
+    revoked_at(certificates, now, OffsetDateTime::UNIX_EPOCH)
+}
+
 /// As [`revoke`], of what was revoked at an earlier time.
 pub fn revoked_at(certificates: &[IssuedCertificate], at: OffsetDateTime, now: OffsetDateTime) -> Vec<Write> {
     certificates
@@ -166,4 +172,24 @@ pub struct Settled {
     /// Certificates that are revoked and on no list yet. Whoever writes the enrolment lists them in the same commit, for
     /// the sweep will not find them any more.
     pub unlisted: Vec<IssuedCertificate>,
+}
+
+#[cfg(test)]
+mod tests {
+    use boundkey_lifecycle::CaKind;
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn what_a_mark_has_revoked_is_listed_under_a_clock_that_is_ahead_too() {
+        let expires_at = datetime!(2026-05-02 12:00 UTC);
+        let certificates = [IssuedCertificate { ca: CaKind::Host, serial: "4a".to_owned(), expires_at }];
+        let ahead = expires_at + time::Duration::days(2);
+        assert!(revoke(&certificates, ahead).is_empty(), "what is revoked now and has expired needs no row");
+        let listed = list(&certificates, ahead);
+        let [Write::PutUntil { key, expires, .. }] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!(*key, keys::revoked("host", expires_at.unix_timestamp(), "4a"));
+        assert_eq!(*expires, expires_at + time::Duration::hours(1), "it is there once the clock is right");
+    }
 }

@@ -145,7 +145,7 @@ impl Store for SqliteStore {
                 return Ok(measure);
             }
             after = last;
-            // Whoever else waits for this thread has his turn.
+            // Whoever else waits for this thread has its turn.
             tokio::task::yield_now().await;
         }
     }

@@ -244,7 +244,7 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget, tokens: &[Strin
         let Some(Settled { mut enrolment, unlisted }) = plan.enrolment(&record).await? else { continue };
         let is_one_of_many = revocation::is_one_of_many(&record.token, &enrolment);
         if whole || is_target(enrolment.identity.as_ref(), target) {
-            plan.revoke(&unlisted);
+            plan.list(&unlisted);
             plan.revoke(&std::mem::take(&mut enrolment.issued));
             // Of many clients only this one: the others' certificates are not in question.
             enrolment.certificates_revoked |= whole || !enrolment.shared;
@@ -265,7 +265,7 @@ async fn revoke_target(plan: &mut Plan<'_>, target: &LockTarget, tokens: &[Strin
 async fn revoke_client(plan: &mut Plan<'_>, record: &TokenRecord, id: &str) -> Result<(), Refusal> {
     let key = keys::instance(&record.uid.to_string(), id);
     let Some(mut instance) = plan.get::<InstanceEntry>(&key).await? else { return Ok(()) };
-    plan.revoke(&std::mem::take(&mut instance.record.issued));
+    plan.list(&std::mem::take(&mut instance.record.issued));
     let marks = plan.marks(record.uid, &record.token, true).await?;
     // One that is void already must not come back by being written anew.
     match plan.revision(&key).is_some_and(|written| marks.cover(written)) {

@@ -17,6 +17,13 @@ impl Plan<'_> {
         }
     }
 
+    /// Lists all of them, whatever the clock says: what a mark may have revoked already.
+    pub(super) fn list(&mut self, certificates: &[IssuedCertificate]) {
+        for write in revocation::list(certificates, self.now) {
+            self.stage(write);
+        }
+    }
+
     /// Revokes all clients of a shared token by one mark: those that are there, and any that joins before the commit. They
     /// are not shut out: they may come back as recoveries.
     pub(super) fn void_clients(&mut self, uid: Uid, token: &str) {

@@ -142,7 +142,7 @@ impl Operation for RemoveToken<'_> {
         let watched = Watched::new(&names);
         let Settled { enrolment, unlisted } = plan.enrolment(&record).await?.unwrap_or_default();
         apply_token::remember_used_secret(plan, self.name, &enrolment)?;
-        plan.revoke(&unlisted);
+        plan.list(&unlisted);
         let is_one_of_many = revocation::is_one_of_many(&record.token, &enrolment);
         if self.query.revoke {
             plan.revoke(&enrolment.issued);

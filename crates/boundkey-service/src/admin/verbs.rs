@@ -87,7 +87,7 @@ impl Operation for Carry<'_> {
         plan.revoke(&outcome.revoke);
         if let Some(next) = outcome.next {
             changed = true;
-            plan.revoke(&unlisted);
+            plan.list(&unlisted);
             plan.put(&enrolment_key, &EnrolmentRecord { uid: record.uid, enrolment: next });
         }
         // Once more revokes whoever has joined since; without anybody there is nothing to do.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::answer::{Refused, problem_response};
-use super::arriving::within;
+use super::in_time::within;
 use crate::context::CORRELATION_HEADER;
 use crate::spate::Kind;
 use crate::{Refusal, RequestContext, Service};

@@ -1,8 +1,8 @@
 //! The service as axum routers.
 
 mod answer;
-mod arriving;
 mod context;
+mod in_time;
 mod join;
 mod openapi;
 mod public;

@@ -19,14 +19,14 @@ pub(super) fn admission(joining: &Joining<'_>, admission: &Admission) -> Batch {
         Write::Enrolment(enrolment) => {
             let record = EnrolmentRecord { uid: snapshot.uid, enrolment: enrolment.clone() };
             batch.writes.push(put(keys::enrolment(name), &record));
-            batch.writes.extend(revocation::revoke(&snapshot.unlisted, joining.now));
+            batch.writes.extend(revocation::list(&snapshot.unlisted, joining.now));
         }
         Write::Instance(record) => {
             let entry = InstanceEntry { token: name.to_owned(), record: record.clone() };
             batch.writes.push(revocation::put_instance(snapshot.uid, &entry));
             // It is written over, and the sweep would not find what it held.
             let void = snapshot.void.as_ref().map(|void| void.record.issued.as_slice());
-            batch.writes.extend(revocation::revoke(void.unwrap_or_default(), joining.now));
+            batch.writes.extend(revocation::list(void.unwrap_or_default(), joining.now));
         }
     }
     batch.writes.extend(revocation::revoke(&admission.revoke, joining.now));
@@ -95,7 +95,7 @@ fn set_lock(joining: &Joining<'_>, lock: &NewLock, batch: &mut Batch) {
     let outcome = apply_verb(&token.token, &snapshot.enrolment, Verb::Revoke, now);
     if let Some(enrolment) = outcome.next {
         batch.writes.push(put(keys::enrolment(name), &EnrolmentRecord { uid: snapshot.uid, enrolment }));
-        batch.writes.extend(revocation::revoke(&snapshot.unlisted, now));
+        batch.writes.extend(revocation::list(&snapshot.unlisted, now));
     }
     batch.writes.extend(revocation::revoke(&outcome.revoke, now));
     if outcome.revoke_all_instances {
